@@ -1,1 +1,20 @@
-//! placeholder
+//! The work of basekeep: backup, restore, drill, verification and the listing of snapshots.
+//!
+//! Each piece of work is a plan and its execution. The engine emits typed [`Event`]s and prints nothing; what it
+//! stores in a snapshot are the versioned types of [`stored`], never domain types serialized as they happen to be.
+
+pub mod backup;
+pub mod config;
+pub mod drill;
+mod error;
+mod event;
+mod interrupt;
+pub mod listing;
+pub mod repositories;
+pub mod restore;
+pub mod stored;
+pub mod verify;
+
+pub use error::{EngineError, ErrorKind, ResultExt};
+pub use event::{Event, Observer, Progress, Silent, Step};
+pub use interrupt::{Interrupt, InterruptHandle};

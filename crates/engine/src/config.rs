@@ -1,0 +1,1 @@
+//! `basekeep.toml`: reading, checking and resolving it.
