@@ -1,0 +1,1 @@
+//! The tables, sequences and other objects of a database.

@@ -1,0 +1,1 @@
+//! Roles, memberships, tablespaces and settings of the database.

@@ -1,0 +1,1 @@
+//! Snapshots: one session exports, others join.

@@ -1,0 +1,1 @@
+//! TLS as libpq's `sslmode` asks for it, with rustls.
