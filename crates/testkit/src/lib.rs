@@ -1,1 +1,18 @@
-//! placeholder
+//! For tests alone: real PostgreSQL servers of several versions, databases on them, fixtures, and the programs that
+//! serve as oracles. Everything panics with a hint when the machine lacks something; nothing outlives the test process.
+//!
+//! `scripts/setup test` installs what is found here.
+
+// A test helper that fails has nobody to report to but the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod database;
+mod fixture;
+mod programs;
+mod unprivileged;
+
+pub use cluster::{Shutdown, TestCluster};
+pub use database::{TestDatabase, load_sql};
+pub use fixture::{Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server};
+pub use programs::{Server, basekeep, pg_dump, server, servers, tool};

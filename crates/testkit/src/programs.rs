@@ -1,0 +1,96 @@
+//! Where the servers and the programs of the tests are. Knows the layout that `scripts/setup test` leaves.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The major versions that tests run against.
+const MAJORS: [u32; 4] = [15, 16, 17, 18];
+const HINT: &str = "run scripts/setup test";
+
+/// An installed PostgreSQL server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Major version, such as 16.
+    pub major: u32,
+    /// The directory of its programs. A server may come without client programs: see [`tool`].
+    pub bin: PathBuf,
+}
+
+/// All servers that tests run against, oldest first: 15, 16, 17 and 18.
+///
+/// # Panics
+/// When one is missing.
+pub fn servers() -> Vec<Server> {
+    MAJORS.into_iter().map(server).collect()
+}
+
+/// The server of this major version.
+///
+/// # Panics
+/// When it is missing.
+pub fn server(major: u32) -> Server {
+    let bin = bin_directories(major).into_iter().find(|bin| bin.join("postgres").exists());
+    Server { major, bin: bin.unwrap_or_else(|| panic!("PostgreSQL {major} is missing: {HINT}")) }
+}
+
+/// The oldest `pg_dump` that can dump servers of major version `at_least`.
+///
+/// # Panics
+/// When there is none.
+pub fn pg_dump(at_least: u32) -> PathBuf {
+    tool("pg_dump", at_least)
+}
+
+/// A program by name: `pg_dump`, `pg_restore`, `psql`, `pgbench` and the like from the oldest installation of at least
+/// this major version that has it; anything else (`restic`) from the cache or `PATH`, whatever the version.
+///
+/// # Panics
+/// When there is none.
+pub fn tool(name: &str, at_least: u32) -> PathBuf {
+    MAJORS
+        .into_iter()
+        .filter(|major| *major >= at_least)
+        .flat_map(bin_directories)
+        .map(|bin| bin.join(name))
+        .find(|program| program.exists())
+        .or_else(|| on_path(name))
+        .unwrap_or_else(|| panic!("{name} for PostgreSQL {at_least} is missing: {HINT}"))
+}
+
+/// The `basekeep` program of the same build profile as the running test; [`env!("CARGO_BIN_EXE_basekeep")`](env!) is
+/// there for the tests of the crate that builds it.
+///
+/// # Panics
+/// When it was not built yet.
+pub fn basekeep() -> PathBuf {
+    let test = env::current_exe().expect("a test knows its own path");
+    // target/PROFILE/deps/TEST
+    let program = test.parent().and_then(Path::parent).map(|profile| profile.join("basekeep"));
+    program
+        .filter(|program| program.exists())
+        .unwrap_or_else(|| panic!("basekeep is not built: run cargo build -p basekeep"))
+}
+
+fn bin_directories(major: u32) -> Vec<PathBuf> {
+    let mut directories = vec![PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"))];
+    // Resolved, because the cache may be a link out of a directory that the servers' user cannot enter.
+    if let Ok(cached) = cache().join(format!("postgres/{major}/bin")).canonicalize() {
+        directories.insert(0, cached);
+    }
+    directories
+}
+
+fn cache() -> PathBuf {
+    match env::var_os("BASEKEEP_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache"),
+    }
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    std::iter::once(cache().join("bin"))
+        .chain(env::split_paths(&path))
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+}
