@@ -1,0 +1,13 @@
+//! The whole program against real servers, with stock programs as oracles: what a user types, and what is true afterwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod compare;
+mod damage;
+mod faults;
+mod load;
+mod program;
+mod proxy;
+mod stock;
+mod values;
+mod versions;
