@@ -1,13 +1,25 @@
 //! One consistent snapshot of a database into a repository: plan, run, finish.
+//!
+//! The leading connection exports a snapshot and keeps a lock on every table until the end; pg_dump and the reading
+//! connections join that snapshot. Any failed stream means that there is no snapshot in the repository.
+
+mod circles;
+mod definitions;
+mod finish;
+mod large_objects;
+mod plan;
+mod progress;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use basekeep_postgres::ConnectOptions;
-use basekeep_repository::Repository;
+use basekeep_postgres::{ConnectOptions, session};
+use basekeep_repository::{Lock, LockMode, Repository, Writer, WriterOptions};
 
 use crate::stored::manifest::Manifest;
-use crate::{EngineError, Interrupt, Observer};
+use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};
 
 /// What to back up.
 #[derive(Debug, Clone)]
@@ -40,6 +52,9 @@ pub struct BackupReport {
     pub manifest: Manifest,
 }
 
+/// How often a backup starts again because a table changed its storage between the snapshot and its lock.
+const ATTEMPTS: usize = 3;
+
 /// Backs one source up. On any error (or interrupt) there is no snapshot, and locks are released.
 pub async fn backup(
     repository: &Repository,
@@ -48,6 +63,121 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<BackupReport, EngineError> {
-    let _ = (repository, source, options, observer, interrupt);
-    todo!()
+    check_name(&source.name)?;
+    if options.dry_run {
+        let (plan, _leader) = interrupt.guard(plan::plan(source, options, &observer)).await?;
+        return Ok(BackupReport { snapshot: None, manifest: finish::expected(&plan, source) });
+    }
+    let lock = repository.lock(LockMode::Shared).await.doing(|| "lock the repository")?;
+    let result = locked(repository, &lock, source, options, &observer, interrupt).await;
+    let released = lock.release().await;
+    let report = result?;
+    if let Err(error) = released {
+        observer.event(Event::Warning {
+            code: "lock-not-removed".into(),
+            message: format!("the repository's lock could not be removed: {error}"),
+            hint: Some("it becomes stale after 30 minutes; `restic unlock` removes it sooner".into()),
+        });
+    }
+    Ok(report)
+}
+
+async fn locked(
+    repository: &Repository,
+    lock: &Lock,
+    source: &Source,
+    options: &BackupOptions,
+    observer: &Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<BackupReport, EngineError> {
+    repository.load_index().await.doing(|| "read the repository's index")?;
+    for attempt in 1.. {
+        let writer = repository.writer(lock, WriterOptions::default());
+        let read = read_everything(repository, &writer, source, options, observer);
+        let attempt_result = tokio::select! {
+            biased;
+            () = interrupt.requested() => Err(EngineError::new(ErrorKind::Interrupted, "interrupted").into()),
+            () = lock.lost() => Err(EngineError::new(ErrorKind::Locked, "the repository's lock was lost").into()),
+            ready = read => ready,
+        };
+        match attempt_result {
+            Ok(ready) => return ready.finish(writer, source, options, observer).await,
+            Err(Stopped::Moved(what)) if attempt < ATTEMPTS => {
+                writer.abort().await;
+                observer.event(Event::Warning {
+                    code: "table-changed".into(),
+                    message: format!("{what}; starting again with a new snapshot"),
+                    hint: None,
+                });
+            }
+            Err(stopped) => {
+                writer.abort().await;
+                return Err(stopped.into());
+            }
+        }
+    }
+    unreachable!("the loop returns at the last attempt")
+}
+
+async fn read_everything(
+    repository: &Repository,
+    writer: &Writer,
+    source: &Source,
+    options: &BackupOptions,
+    observer: &Arc<dyn Observer>,
+) -> Result<finish::Ready, Stopped> {
+    let started = Instant::now();
+    let (mut plan, mut leader) = plan::plan(source, options, observer).await?;
+    plan.lock_tables(&mut leader).await?;
+    plan.find_parent(repository, source).await?;
+
+    // pg_dump works beside the readers: its archive is needed only when the data entries are added at the end.
+    let definitions = definitions::dump(&plan, source, observer);
+    let rows = tables::read(&plan, &mut leader, source, writer, observer);
+    let (archive, rows) = tokio::try_join!(definitions, rows)?;
+
+    let large_objects = large_objects::read(&plan, &mut leader, writer, observer).await?;
+    let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
+        .await
+        .doing(|| "read the sequences' values")?;
+    leader.close().await;
+    Ok(finish::Ready { plan, archive, rows, sequences, large_objects, started })
+}
+
+/// Why an attempt ended without a result.
+enum Stopped {
+    /// A table's storage changed between the snapshot and the lock: a new snapshot may succeed.
+    Moved(String),
+    /// Anything else.
+    Error(EngineError),
+}
+
+impl<E: Into<EngineError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl From<Stopped> for EngineError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Error(error) => error,
+            Stopped::Moved(what) => EngineError::failed(format!("{what}, {ATTEMPTS} times in a row"))
+                .hint("run the backup when no migration or TRUNCATE is running"),
+        }
+    }
+}
+
+/// A source's name is a folder in the snapshot and a host name in restic's lists.
+pub fn check_name(name: &str) -> Result<(), EngineError> {
+    let wrong = name.is_empty()
+        || name.len() > 200
+        || name == "."
+        || name == ".."
+        || name.chars().any(|c| c == '/' || c == '\\' || c.is_control());
+    if wrong {
+        return Err(EngineError::usage(format!("'{}' cannot be a source's name", name.escape_debug()))
+            .hint("use letters, digits, '-', '_' and '.', at most 200 bytes"));
+    }
+    Ok(())
 }

@@ -1,10 +1,16 @@
 //! Which snapshots there are, which are proven, and finding one by what the user typed.
 
+use std::collections::HashMap;
+
 use basekeep_repository::{Repository, Snapshot};
 use jiff::Timestamp;
 
-use crate::EngineError;
-use crate::stored::manifest::Manifest;
+use crate::stored::manifest::{self, Manifest};
+use crate::stored::{path, proof};
+use crate::{EngineError, ResultExt};
+
+/// The largest manifest that is read; one with 100,000 tables has about 40 MiB.
+const LARGEST_MANIFEST: usize = 512 << 20;
 
 /// One line of `list`.
 #[derive(Debug, Clone)]
@@ -44,10 +50,82 @@ pub struct Filter {
     pub last: Option<usize>,
 }
 
-/// Snapshots that match, oldest first. Snapshots that hold proofs are not listed. Needs no index when the repository is small; loads it otherwise.
-pub async fn list(repository: &Repository, filter: &Filter) -> Result<Vec<SnapshotSummary>, EngineError> {
-    let _ = (repository, filter);
-    todo!()
+impl Filter {
+    fn accepts(&self, snapshot: &Snapshot) -> bool {
+        self.source.as_deref().is_none_or(|source| snapshot.hostname == source)
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+    }
+}
+
+/// What [`list`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Snapshots that match, oldest first.
+    pub snapshots: Vec<SnapshotSummary>,
+    /// Snapshot files that cannot be read, with the reason.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// Lists the snapshots that match; those that hold proofs are not listed.
+pub async fn list(repository: &Repository, filter: &Filter) -> Result<Listing, EngineError> {
+    let (all, unreadable) = repository.snapshots().await.doing(|| "list the snapshots")?;
+    let proofs = proofs(&all);
+    let mut wanted: Vec<&Snapshot> =
+        all.iter().filter(|s| !is_proof(s)).filter(|s| filter.accepts(s)).collect();
+    if let Some(last) = filter.last {
+        wanted.drain(..wanted.len().saturating_sub(last));
+    }
+    if !wanted.is_empty() {
+        repository.load_index().await.doing(|| "read the repository's index")?;
+    }
+    let mut snapshots = Vec::with_capacity(wanted.len());
+    for snapshot in wanted {
+        snapshots.push(summary(repository, snapshot, &proofs).await);
+    }
+    let unreadable = unreadable.into_iter().map(|(id, error)| (id.to_string(), error.to_string())).collect();
+    Ok(Listing { snapshots, unreadable })
+}
+
+async fn summary(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    proofs: &HashMap<String, bool>,
+) -> SnapshotSummary {
+    let (manifest, damaged) = match read_manifest(repository, snapshot).await {
+        Ok(manifest) => (manifest, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let totals = manifest.as_ref().map(|m| m.totals);
+    SnapshotSummary {
+        id: snapshot.id.to_string(),
+        time: snapshot.time,
+        source: snapshot.hostname.clone(),
+        tags: snapshot.tags.clone(),
+        rows: totals.map(|t| t.rows),
+        tables: totals.map(|t| t.tables),
+        bytes: manifest.as_ref().map(|m| m.totals.bytes + m.large_objects.bytes),
+        added_bytes: totals.map(|t| t.added_bytes),
+        proven: proofs.get(&snapshot.tree.to_string()).copied(),
+        not_captured: manifest.as_ref().map_or(0, |m| m.not_captured.len() as u64),
+        damaged,
+    }
+}
+
+/// Whether a snapshot holds a drill's result rather than a backup.
+pub fn is_proof(snapshot: &Snapshot) -> bool {
+    snapshot.tags.iter().any(|tag| tag == proof::TAG)
+}
+
+/// The newest result for each tree. `snapshots` are oldest first.
+fn proofs(snapshots: &[Snapshot]) -> HashMap<String, bool> {
+    let mut results = HashMap::new();
+    for snapshot in snapshots.iter().filter(|s| is_proof(s)) {
+        let tag = |prefix| snapshot.tags.iter().find_map(|tag| tag.strip_prefix(prefix));
+        if let (Some(tree), Some(result)) = (tag(proof::TREE_TAG_PREFIX), tag(proof::RESULT_TAG_PREFIX)) {
+            results.insert(tree.to_owned(), result == proof::EQUAL);
+        }
+    }
+    results
 }
 
 /// The snapshot for an id prefix or `latest` (the newest, of `source` if given). Names what exists when nothing fits.
@@ -56,14 +134,88 @@ pub async fn find(
     wanted: &str,
     source: Option<&str>,
 ) -> Result<Snapshot, EngineError> {
-    let _ = (repository, wanted, source);
-    todo!()
+    let (all, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
+    let backups = || all.iter().filter(|s| !is_proof(s));
+    let of_source = || backups().filter(|s| source.is_none_or(|name| s.hostname == name));
+    if wanted == "latest" {
+        return of_source().next_back().cloned().ok_or_else(|| none_at_all(backups(), source));
+    }
+    let fits: Vec<&Snapshot> = of_source().filter(|s| s.id.to_string().starts_with(wanted)).collect();
+    match fits[..] {
+        [one] => Ok(one.clone()),
+        [] => {
+            let error = EngineError::usage(format!("no snapshot has an id that begins with '{wanted}'"));
+            Err(match of_source().next_back() {
+                Some(newest) => error
+                    .hint(format!("the newest one is {}, of {}", newest.id.short(), newest.hostname))
+                    .hint("`basekeep list` shows all of them"),
+                None => error.hint("the repository holds no snapshot yet"),
+            })
+        }
+        [..] => {
+            let ids: Vec<String> = fits.iter().take(8).map(|s| s.id.short()).collect();
+            Err(EngineError::usage(format!("{} snapshots have ids that begin with '{wanted}'", fits.len()))
+                .hint(format!("they are {}; give more of the id", ids.join(", "))))
+        }
+    }
+}
+
+fn none_at_all<'a>(backups: impl Iterator<Item = &'a Snapshot>, source: Option<&str>) -> EngineError {
+    let mut names: Vec<&str> = backups.map(|s| s.hostname.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    match source {
+        Some(source) if !names.is_empty() => EngineError::usage(format!("there is no snapshot of '{source}'"))
+            .hint(format!("there are snapshots of {}", names.join(", "))),
+        _ => EngineError::usage("the repository holds no snapshot yet").hint("make one with `basekeep backup`"),
+    }
 }
 
 /// A snapshot's manifest. An error of kind `Failed` when the snapshot was not made by basekeep.
 pub async fn manifest(repository: &Repository, snapshot: &Snapshot) -> Result<Manifest, EngineError> {
-    let _ = (repository, snapshot);
-    todo!()
+    repository.load_index().await.doing(|| "read the repository's index")?;
+    read_manifest(repository, snapshot).await?.ok_or_else(|| {
+        EngineError::failed(format!("snapshot {} was not made by basekeep", snapshot.id.short()))
+            .hint("it has no manifest.json; use restic for it")
+    })
+}
+
+async fn read_manifest(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Option<Manifest>, EngineError> {
+    let Some(bytes) = read_file(repository, snapshot, path::MANIFEST_JSON, LARGEST_MANIFEST).await? else {
+        return Ok(None);
+    };
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let broken = |error: serde_json::Error| {
+        EngineError::failed(format!("manifest of snapshot {}: {error}", snapshot.id.short()))
+    };
+    let version = serde_json::from_slice::<Versioned>(&bytes).map_err(broken)?.version;
+    if version > manifest::VERSION {
+        return Err(EngineError::failed(format!(
+            "snapshot {} was made by a newer basekeep (manifest version {version})",
+            snapshot.id.short()
+        ))
+        .hint("install the newest basekeep"));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(broken)
+}
+
+/// A whole small file of a snapshot, named below the source's folder. `None` when there is no such file.
+pub async fn read_file(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    name: &str,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, EngineError> {
+    let full = format!("{}/{name}", folder(snapshot));
+    let doing = || format!("read {name} of snapshot {}", snapshot.id.short());
+    let Some(node) = repository.node_at(snapshot, &full).await.doing(doing)? else { return Ok(None) };
+    Ok(Some(repository.read_small(&node, limit).await.doing(doing)?))
 }
 
 /// The source's folder in the snapshot, `/<source>`.

@@ -4,6 +4,7 @@
 
 pub mod globals;
 pub mod manifest;
+pub mod markdown;
 pub mod proof;
 pub mod ranges;
 

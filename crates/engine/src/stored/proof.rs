@@ -12,6 +12,10 @@ pub const TAG: &str = "basekeep-proof";
 pub const TREE_TAG_PREFIX: &str = "tree:";
 /// Prefix of the tag that holds the result: `result:equal` or `result:different`.
 pub const RESULT_TAG_PREFIX: &str = "result:";
+/// The result of a drill that found everything equal.
+pub const EQUAL: &str = "equal";
+/// The result of a drill that found a difference.
+pub const DIFFERENT: &str = "different";
 /// The version this program writes.
 pub const VERSION: u32 = 1;
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version this program writes.
 pub const VERSION: u32 = 1;
+/// Version of the row format: COPY text under the session pinning of `docs/FORMAT.md`.
+pub const ROW_FORMAT: u32 = 1;
 
 /// Facts about the snapshot that change detection needs (`docs/FORMAT.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +27,7 @@ pub struct Header {
     pub snapshot: String,
     /// `pg_snapshot_xmin(pg_current_snapshot())`, 64 bits.
     pub xmin: Option<u64>,
-    /// Next transaction id, 64 bits.
+    /// Next transaction id as the snapshot knows it (`pg_snapshot_xmax`), 64 bits.
     pub next_xid: Option<u64>,
     /// Write-ahead log position.
     pub lsn: Option<String>,

@@ -1,0 +1,365 @@
+//! The end of a backup: data entries into the archive, range index, manifest, trees, and the snapshot last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use basekeep_archive::{Archive, MaterializedViewData, SequenceSet, TABLE_DATA_END, TableData, inventory};
+use basekeep_postgres::{Digest, quote_identifier};
+use basekeep_postgres::catalog::{Relation, Table};
+use basekeep_postgres::session::SequenceValue;
+use basekeep_repository::{FileContent, NewSnapshot, TreeBuilder, Writer};
+
+use super::circles::circles;
+use super::large_objects::{self, LargeObjects};
+use super::plan::{Plan, display_name};
+use super::tables::ReadRange;
+use super::{BackupOptions, BackupReport, Source};
+use crate::stored::{globals, manifest, markdown, path, ranges};
+use crate::{EngineError, Event, Observer, ResultExt, Step};
+
+/// Mode of the files in the snapshot: a backup holds secrets.
+pub(super) const FILE_MODE: u32 = 0o600;
+const SCRIPT_MODE: u32 = 0o700;
+const RESTORE_SCRIPT: &str = include_str!("../stored/restore.sh");
+
+/// Everything was read; nothing is in the repository but packs that nobody refers to.
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    pub(super) archive: Archive,
+    pub(super) rows: Vec<Vec<ReadRange>>,
+    pub(super) sequences: Vec<SequenceValue>,
+    pub(super) large_objects: LargeObjects,
+    pub(super) started: Instant,
+}
+
+impl Ready {
+    /// Writes what describes the rows, then the snapshot. Not interruptible: it is short, and a snapshot either exists
+    /// whole or not at all.
+    pub(super) async fn finish(
+        self,
+        writer: Writer,
+        source: &Source,
+        options: &BackupOptions,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<BackupReport, EngineError> {
+        let step = Step("snapshot");
+        let began = Instant::now();
+        observer.event(Event::Began { step: step.clone() });
+        let mut folder = Folder::new(&source.name, &self.plan, writer.clone());
+        let mut archive = self.archive;
+        let end = writer.put_file(TABLE_DATA_END).await.doing(|| "store an end marker")?;
+
+        let mut stored_tables = Vec::new();
+        let mut range_tables = Vec::new();
+        for (number, (table, read)) in self.plan.catalog.tables.iter().zip(&self.rows).enumerate() {
+            let dump_id = archive
+                .add_table_data(&table_data(table))
+                .map_err(|error| archive_error(&error))
+                .doing(|| format!("describe the rows of {}", display_name(table)))?;
+            let file = format!("{}/{dump_id}.dat", path::DATABASE);
+            let (content, stored, total) = joined(read, &end);
+            folder.file(&file, content, FILE_MODE);
+            stored_tables.push(stored_table(table, dump_id, &file, total));
+            range_tables.push(ranges::Table {
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                file,
+                oid: table.oid,
+                relfilenode: table.relfilenode,
+                access_method: Some(table.access_method.clone()),
+                fingerprint: table.fingerprint.clone(),
+                ineligible: table.incremental_ineligible.clone(),
+                chunk_average: u32::try_from(self.plan.chunk_average(number)).unwrap_or(u32::MAX),
+                ranges: stored,
+            });
+        }
+        let sequences = add_sequences(&mut archive, &self.plan, &self.sequences)?;
+        let large_objects =
+            large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
+        add_materialized_views(&mut archive, &self.plan)?;
+
+        let stats = writer.stats();
+        let mut manifest = describe(&self.plan, source);
+        manifest.duration_seconds = self.started.elapsed().as_secs_f64();
+        manifest.components = components(&archive);
+        manifest.totals = manifest::Totals {
+            tables: stored_tables.len() as u64,
+            rows: stored_tables.iter().map(|t| t.rows).sum(),
+            bytes: stored_tables.iter().map(|t| t.bytes).sum(),
+            taken_over_bytes: 0,
+            added_bytes: stats.bytes_stored,
+        };
+        manifest.tables = stored_tables;
+        manifest.sequences = sequences;
+        manifest.large_objects = large_objects;
+
+        let globals = globals::Globals::from(&self.plan.globals);
+        folder.put(path::TOC, &archive.to_bytes(), FILE_MODE).await?;
+        folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
+        folder.put(path::GLOBALS_JSON, &json(&globals)?, FILE_MODE).await?;
+        folder.put(path::RANGES, &range_lines(&self.plan, &range_tables)?, FILE_MODE).await?;
+        folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
+        folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
+        folder.put(path::RESTORE_SH, RESTORE_SCRIPT.as_bytes(), SCRIPT_MODE).await?;
+
+        let snapshot = writer
+            .finish(folder.tree, new_snapshot(&self.plan, source, options))
+            .await
+            .doing(|| "write the snapshot")?;
+        observer.event(Event::Ended {
+            step,
+            elapsed: began.elapsed(),
+            detail: format!("{} ({} bytes added)", snapshot.id.short(), stats.bytes_stored),
+        });
+        Ok(BackupReport { snapshot: Some(snapshot.id.to_string()), manifest })
+    }
+}
+
+/// The source's folder in the new snapshot.
+pub(super) struct Folder {
+    root: String,
+    tree: TreeBuilder,
+    writer: Writer,
+}
+
+impl Folder {
+    fn new(source: &str, plan: &Plan, writer: Writer) -> Self {
+        Self { root: source.to_owned(), tree: TreeBuilder::new(plan.time), writer }
+    }
+
+    pub(super) fn file(&mut self, name: &str, content: FileContent, mode: u32) {
+        self.tree.file(&format!("{}/{name}", self.root), content, mode);
+    }
+
+    pub(super) async fn put(&mut self, name: &str, bytes: &[u8], mode: u32) -> Result<(), EngineError> {
+        let content = self.writer.put_file(bytes).await.doing(|| format!("store {name}"))?;
+        self.file(name, content, mode);
+        Ok(())
+    }
+}
+
+fn new_snapshot(plan: &Plan, source: &Source, options: &BackupOptions) -> NewSnapshot {
+    NewSnapshot {
+        time: plan.time,
+        hostname: source.name.clone(),
+        username: String::new(),
+        paths: vec![format!("/{}", source.name)],
+        tags: options.tags.clone(),
+        parent: plan.parent.clone(),
+        program_version: format!("basekeep {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// A manifest with what the plan knows; sums are filled in when the rows are there.
+fn describe(plan: &Plan, source: &Source) -> manifest::Manifest {
+    let catalog = &plan.catalog;
+    let edges: Vec<(String, String)> =
+        catalog.foreign_keys.iter().map(|key| (related(&key.table), related(&key.references))).collect();
+    manifest::Manifest {
+        version: manifest::VERSION,
+        basekeep: env!("CARGO_PKG_VERSION").to_owned(),
+        source: source.name.clone(),
+        time: plan.time,
+        duration_seconds: 0.0,
+        server: manifest::Server {
+            version: plan.server_version_text.clone(),
+            version_num: plan.server_version,
+            database: catalog.database.name.clone(),
+            encoding: catalog.database.encoding.clone(),
+            collate: catalog.database.collate.clone(),
+            ctype: catalog.database.ctype.clone(),
+            system_identifier: plan.snapshot.system_identifier.clone(),
+            in_recovery: plan.snapshot.in_recovery,
+            snapshot: plan.snapshot.snapshot.clone(),
+            lsn: plan.snapshot.wal_position.map(lsn),
+        },
+        pg_dump: plan.pg_dump.version.clone(),
+        totals: manifest::Totals::default(),
+        components: BTreeMap::new(),
+        tables: Vec::new(),
+        sequences: Vec::new(),
+        large_objects: manifest::LargeObjects::default(),
+        extensions: catalog
+            .extensions
+            .iter()
+            .map(|e| manifest::Extension {
+                name: e.name.clone(),
+                version: e.version.clone(),
+                schema: e.schema.clone(),
+            })
+            .collect(),
+        roles: plan.globals.roles.iter().map(|role| role.name.clone()).collect(),
+        circular_foreign_keys: circles(&edges),
+        not_captured: plan.missing.clone(),
+        warnings: plan.warnings.clone(),
+    }
+}
+
+/// What a backup would hold, from the catalog alone: sizes are those of the heaps, rows are the server's estimates.
+pub(super) fn expected(plan: &Plan, source: &Source) -> manifest::Manifest {
+    let mut manifest = describe(plan, source);
+    manifest.tables = plan
+        .catalog
+        .tables
+        .iter()
+        .map(|table| {
+            let total = Digest { rows: table.estimated_rows.max(0.0) as u64, bytes: heap_bytes(table), sum: 0 };
+            manifest::Table { digest: String::new(), ..stored_table(table, 0, "", total) }
+        })
+        .collect();
+    manifest.totals.tables = manifest.tables.len() as u64;
+    manifest.totals.rows = manifest.tables.iter().map(|t| t.rows).sum();
+    manifest.totals.bytes = manifest.tables.iter().map(|t| t.bytes).sum();
+    manifest
+}
+
+fn related(relation: &Relation) -> String {
+    format!("{}.{}", quote_identifier(&relation.schema), quote_identifier(&relation.name))
+}
+
+/// A write-ahead log position as the server prints it.
+fn lsn(position: u64) -> String {
+    format!("{:X}/{:X}", position >> 32, position & 0xFFFF_FFFF)
+}
+
+fn heap_bytes(table: &Table) -> u64 {
+    table.pages * u64::from(table.block_size)
+}
+
+fn table_data(table: &Table) -> TableData {
+    TableData {
+        oid: table.oid,
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        owner: table.owner.clone(),
+        columns: table.copied_columns().map(|column| column.name.clone()).collect(),
+        load_via_root: table.load_via_root.clone(),
+        extension: table.extension.clone(),
+    }
+}
+
+fn stored_table(table: &Table, dump_id: i32, file: &str, total: Digest) -> manifest::Table {
+    manifest::Table {
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        dump_id,
+        file: file.to_owned(),
+        rows: total.rows,
+        bytes: total.bytes,
+        digest: format!("{:032x}", total.sum),
+        taken_over_bytes: 0,
+        load_via_root: table.load_via_root.clone(),
+        extension: table.extension.clone(),
+        condition: table.extension_condition.clone(),
+        server_bytes: table.total_bytes,
+    }
+}
+
+/// The table's file from its ranges and the end marker, with the ranges as the index stores them, and the sum.
+fn joined(read: &[ReadRange], end: &FileContent) -> (FileContent, Vec<ranges::Range>, Digest) {
+    let mut content = FileContent { blobs: Vec::new(), size: 0 };
+    let mut stored = Vec::with_capacity(read.len());
+    let mut total = Digest::default();
+    for range in read {
+        stored.push(ranges::Range {
+            first_block: range.first_block,
+            end_block: range.end_block,
+            rows: range.digest.rows,
+            bytes: range.digest.bytes,
+            digest: range.digest.sum,
+            first_blob: content.blobs.len() as u64,
+            blobs: range.blobs.len() as u64,
+        });
+        content.blobs.extend_from_slice(&range.blobs);
+        content.size += range.digest.bytes;
+        total = total + range.digest;
+    }
+    content.blobs.extend_from_slice(&end.blobs);
+    content.size += end.size;
+    (content, stored, total)
+}
+
+fn add_sequences(
+    archive: &mut Archive,
+    plan: &Plan,
+    values: &[SequenceValue],
+) -> Result<Vec<manifest::Sequence>, EngineError> {
+    let by_oid: BTreeMap<u32, &SequenceValue> = values.iter().map(|value| (value.oid, value)).collect();
+    let mut stored = Vec::new();
+    for sequence in &plan.catalog.sequences {
+        let Some(&&SequenceValue { last_value, is_called, .. }) = by_oid.get(&sequence.oid) else { continue };
+        archive
+            .add_sequence_set(&SequenceSet {
+                oid: sequence.oid,
+                schema: sequence.schema.clone(),
+                name: sequence.name.clone(),
+                owner: sequence.owner.clone(),
+                last_value,
+                is_called,
+                extension: sequence.extension.clone(),
+            })
+            .map_err(|error| archive_error(&error))
+            .doing(|| format!("describe the value of {}.{}", sequence.schema, sequence.name))?;
+        stored.push(manifest::Sequence {
+            schema: sequence.schema.clone(),
+            name: sequence.name.clone(),
+            last_value,
+            is_called,
+        });
+    }
+    Ok(stored)
+}
+
+fn add_materialized_views(archive: &mut Archive, plan: &Plan) -> Result<(), EngineError> {
+    for view in plan.catalog.materialized_views.iter().filter(|view| view.populated) {
+        archive
+            .add_materialized_view_data(&MaterializedViewData {
+                oid: view.oid,
+                schema: view.schema.clone(),
+                name: view.name.clone(),
+                owner: view.owner.clone(),
+                depends_on: view.depends_on.clone(),
+            })
+            .map_err(|error| archive_error(&error))
+            .doing(|| format!("describe the refresh of {}.{}", view.schema, view.name))?;
+    }
+    Ok(())
+}
+
+fn components(archive: &Archive) -> BTreeMap<String, u64> {
+    inventory(archive).into_iter().map(|(kind, count)| (kind.to_lowercase(), count as u64)).collect()
+}
+
+fn range_lines(plan: &Plan, tables: &[ranges::Table]) -> Result<Vec<u8>, EngineError> {
+    let s = &plan.snapshot;
+    let header = ranges::Header {
+        version: ranges::VERSION,
+        row_format: ranges::ROW_FORMAT,
+        system_identifier: s.system_identifier.clone(),
+        timeline: s.timeline,
+        database_oid: s.database_oid,
+        snapshot: s.snapshot.clone(),
+        xmin: Some(s.xmin),
+        next_xid: Some(s.xmax),
+        lsn: s.wal_position.map(lsn),
+        postmaster_start: s.postmaster_start.clone(),
+        in_recovery: s.in_recovery,
+    };
+    let mut lines = json(&header)?;
+    lines.push(b'\n');
+    for table in tables {
+        lines.extend(json(table)?);
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(value)
+        .map_err(|error| EngineError::failed(format!("write JSON: {error}")).caused_by(error))
+}
+
+fn archive_error(error: &basekeep_archive::ArchiveError) -> EngineError {
+    EngineError::failed(error.to_string())
+}

@@ -1,0 +1,282 @@
+//! What a backup will read: preflight, the exported snapshot, the catalog, and the pg_dump to use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use basekeep_postgres::catalog::{Catalog, UnreadableKind, read_catalog};
+use basekeep_postgres::cluster::{self, PgDump};
+use basekeep_postgres::globals::{Globals, read_globals};
+use basekeep_postgres::large_objects::{self, LargeObjectInfo};
+use basekeep_postgres::preflight::{Preflight, Severity, preflight};
+use basekeep_postgres::session::{self, SourceSnapshot};
+use basekeep_postgres::{Client, Environment, quote_identifier};
+use basekeep_repository::{Repository, Snapshot, SnapshotId};
+use jiff::Timestamp;
+
+use super::{BackupOptions, Source, Stopped};
+use crate::stored::manifest::{Missing, Warning};
+use crate::stored::{path, ranges};
+use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step, listing};
+
+/// Average chunk sizes: a file's tree node names every blob, so chunks grow with the table.
+const CHUNK_SMALL: usize = 256 << 10;
+const CHUNK_MEDIUM: usize = 1 << 20;
+const CHUNK_LARGE: usize = 4 << 20;
+/// A range index larger than this is not read; its tables then start with the average chunk size for their size.
+const LARGEST_RANGES: usize = 1 << 30;
+
+/// Everything known before the first row is read.
+pub(super) struct Plan {
+    pub(super) time: Timestamp,
+    pub(super) snapshot: SourceSnapshot,
+    pub(super) server_version: u32,
+    pub(super) server_version_text: String,
+    pub(super) catalog: Catalog,
+    pub(super) globals: Globals,
+    pub(super) large_objects: Vec<LargeObjectInfo>,
+    pub(super) pg_dump: PgDump,
+    pub(super) jobs: usize,
+    pub(super) missing: Vec<Missing>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) parent: Option<SnapshotId>,
+    /// Average chunk sizes that the parent snapshot chose, by file-independent table name.
+    pub(super) chunk_averages: HashMap<(String, String), u32>,
+}
+
+/// The plan, and the connection whose transaction holds the snapshot.
+pub(super) async fn plan(
+    source: &Source,
+    options: &BackupOptions,
+    observer: &Arc<dyn Observer>,
+) -> Result<(Plan, Client), EngineError> {
+    let began = Instant::now();
+    let step = Step("plan");
+    observer.event(Event::Began { step: step.clone() });
+    let connecting = || format!("connect to {}", source.connect.redacted());
+    let found = preflight(&source.connect).await.doing(connecting)?;
+    refuse_blocked(&found)?;
+    let pg_dump = pg_dump(options, found.facts.server_version)?;
+
+    let mut leader = Client::connect(&source.connect, "basekeep").await.doing(connecting)?;
+    let snapshot = session::begin_export(&mut leader).await.doing(|| "export a snapshot")?;
+    let time = Timestamp::now();
+    let catalog = read_catalog(&mut leader).await.doing(|| "read the catalog")?;
+    let globals = read_globals(&mut leader).await.doing(|| "read roles and settings")?;
+    let large_objects = large_objects::list(&mut leader).await.doing(|| "list the large objects")?;
+
+    let mut plan = Plan {
+        time,
+        server_version: found.facts.server_version,
+        server_version_text: found.facts.server_version_text.clone(),
+        jobs: jobs(options, &found),
+        missing: missing(&catalog, &globals, &large_objects),
+        warnings: warnings(&found),
+        snapshot,
+        catalog,
+        globals,
+        large_objects,
+        pg_dump,
+        parent: None,
+        chunk_averages: HashMap::new(),
+    };
+    plan.leave_unlogged_out_on_a_standby();
+    for missing in &plan.missing {
+        observer.event(Event::Warning {
+            code: "not-captured".into(),
+            message: format!("not captured: {}: {}", missing.what, missing.reason),
+            hint: missing.hint.clone(),
+        });
+    }
+    for warning in &plan.warnings {
+        observer.event(Event::Warning {
+            code: warning.code.clone(),
+            message: warning.message.clone(),
+            hint: warning.hint.clone(),
+        });
+    }
+    observer.event(Event::Ended {
+        step,
+        elapsed: began.elapsed(),
+        detail: format!(
+            "PostgreSQL {}, {} tables, snapshot {}",
+            plan.server_version_text,
+            plan.catalog.tables.len(),
+            plan.snapshot.id
+        ),
+    });
+    Ok((plan, leader))
+}
+
+impl Plan {
+    /// Locks every table until the leading transaction ends, and makes sure that none was truncated or rewritten between
+    /// the snapshot and its lock: the snapshot would see such a table empty.
+    pub(super) async fn lock_tables(&self, leader: &mut Client) -> Result<(), Stopped> {
+        let tables = &self.catalog.tables;
+        if let Err(error) = session::lock_tables(leader, tables).await {
+            return Err(match error.sqlstate() {
+                // undefined_table, undefined_schema: dropped since the snapshot
+                Some("42P01" | "3F000") => Stopped::Moved("a table was dropped after the snapshot was taken".into()),
+                _ => EngineError::from(error).within("lock the tables").into(),
+            });
+        }
+        let replaced = session::replaced_since_snapshot(leader, tables).await.doing(|| "compare the tables' storage")?;
+        match replaced.first() {
+            None => Ok(()),
+            Some(oid) => {
+                let name = tables.iter().find(|table| table.oid == *oid).map_or_else(|| oid.to_string(), display_name);
+                Err(Stopped::Moved(format!("{name} was truncated or rewritten after the snapshot was taken")))
+            }
+        }
+    }
+
+    /// Relations that pg_dump must leave out, since it fails as a whole on what it may not lock.
+    pub(super) fn excluded(&self) -> Vec<(String, String)> {
+        let unreadable = self.catalog.unreadable.iter().filter(|u| u.fails_pg_dump);
+        unreadable.map(|u| (u.relation.schema.clone(), u.relation.name.clone())).collect()
+    }
+
+    /// The encoding of everything that is read: UTF-8, unless the database declares none.
+    pub(super) fn encoding(&self) -> &'static str {
+        if self.catalog.database.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" }
+    }
+
+    /// Average chunk size of a table's file: the one of its first backup, as long as the parent tells.
+    pub(super) fn chunk_average(&self, table: usize) -> usize {
+        let table = &self.catalog.tables[table];
+        let key = (table.schema.clone(), table.name.clone());
+        if let Some(&known) = self.chunk_averages.get(&key) {
+            return known as usize;
+        }
+        match table.pages * u64::from(table.block_size) {
+            0..0x8_0000_0000 => CHUNK_SMALL,
+            0x8_0000_0000..0x40_0000_0000 => CHUNK_MEDIUM,
+            _ => CHUNK_LARGE,
+        }
+    }
+
+    /// Finds the newest snapshot of the same source. A range index that cannot be read costs nothing but its knowledge.
+    pub(super) async fn find_parent(&mut self, repository: &Repository, source: &Source) -> Result<(), EngineError> {
+        let (snapshots, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
+        let of_source = |s: &&Snapshot| s.hostname == source.name && !listing::is_proof(s);
+        let Some(parent) = snapshots.iter().rev().find(of_source) else { return Ok(()) };
+        self.parent = Some(parent.id);
+        let lines = listing::read_file(repository, parent, path::RANGES, LARGEST_RANGES).await;
+        for line in lines.ok().flatten().unwrap_or_default().split(|byte| *byte == b'\n').skip(1) {
+            if let Ok(table) = serde_json::from_slice::<ranges::Table>(line) {
+                self.chunk_averages.insert((table.schema, table.name), table.chunk_average);
+            }
+        }
+        self.chunk_averages.retain(|_, average| (64 << 10..=8 << 20).contains(average));
+        Ok(())
+    }
+
+    /// A standby cannot read unlogged tables: they are empty there, and the server refuses.
+    fn leave_unlogged_out_on_a_standby(&mut self) {
+        if !self.snapshot.in_recovery {
+            return;
+        }
+        let unlogged = |table: &basekeep_postgres::catalog::Table| {
+            table.persistence == basekeep_postgres::catalog::Persistence::Unlogged
+        };
+        for table in self.catalog.tables.iter().filter(|table| unlogged(table)) {
+            self.missing.push(Missing {
+                what: format!("rows of {}", display_name(table)),
+                reason: "an unlogged table cannot be read on a standby".into(),
+                hint: Some("back up the primary to have them".into()),
+            });
+        }
+        self.catalog.tables.retain(|table| !unlogged(table));
+    }
+}
+
+/// `schema.name` with quotes where they are needed.
+pub(super) fn display_name(table: &basekeep_postgres::catalog::Table) -> String {
+    format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name))
+}
+
+fn refuse_blocked(found: &Preflight) -> Result<(), EngineError> {
+    let mut blocking = found.findings.iter().filter(|f| f.severity == Severity::Blocking);
+    let Some(first) = blocking.next() else { return Ok(()) };
+    let mut error = EngineError::new(ErrorKind::Failed, first.what.clone()).hint(first.hint.clone());
+    for more in blocking {
+        error = error.hint(format!("also: {}; {}", more.what, more.hint));
+    }
+    Err(error)
+}
+
+fn pg_dump(options: &BackupOptions, server_version: u32) -> Result<PgDump, EngineError> {
+    let mut environment = Environment::of_process();
+    if let Some(folder) = options.pg_dump.as_deref().and_then(std::path::Path::parent) {
+        environment.vars.insert("BASEKEEP_POSTGRES_BIN".into(), folder.to_string_lossy().into_owned());
+    }
+    cluster::find_pg_dump(&environment, server_version)
+        .map_err(|error| EngineError::failed(error.to_string()).hints_from(error.hints()))
+}
+
+/// As many connections as cores, within what the server still has free.
+fn jobs(options: &BackupOptions, found: &Preflight) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let wanted = options.jobs.unwrap_or_else(|| cores.clamp(1, 8));
+    // One connection is the leader's and one is pg_dump's.
+    let free = usize::try_from(found.facts.free_connections - 2).unwrap_or(0);
+    wanted.clamp(1, free.max(1))
+}
+
+fn missing(catalog: &Catalog, globals: &Globals, large_objects: &[LargeObjectInfo]) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    for unreadable in &catalog.unreadable {
+        let name = format!(
+            "{}.{}",
+            quote_identifier(&unreadable.relation.schema),
+            quote_identifier(&unreadable.relation.name)
+        );
+        let what = match (unreadable.kind, unreadable.fails_pg_dump) {
+            (UnreadableKind::Table, true) => format!("definition and rows of {name}"),
+            (UnreadableKind::Table, false) => format!("rows of {name}"),
+            (UnreadableKind::PartitionedTable, _) => format!("definition of {name}"),
+            (UnreadableKind::Sequence, true) => format!("definition and value of {name}"),
+            (UnreadableKind::Sequence, false) => format!("value of {name}"),
+        };
+        missing.push(Missing {
+            what,
+            reason: unreadable.reason.clone(),
+            hint: Some("grant the role SELECT on it, or back up as its owner or a superuser".into()),
+        });
+    }
+    let closed: Vec<String> = large_objects.iter().filter(|o| !o.readable).map(|o| o.oid.to_string()).collect();
+    if !closed.is_empty() {
+        missing.push(Missing {
+            what: format!("{} large objects ({})", closed.len(), shortened(&closed)),
+            reason: "the role may not read them".into(),
+            hint: Some("grant SELECT on them, or back up as their owner or a superuser".into()),
+        });
+    }
+    let listed = catalog.hidden.iter().chain(&globals.missing);
+    missing.extend(listed.map(|what| {
+        let (what, reason) = what.split_once(": ").unwrap_or((what, "the role may not read it"));
+        Missing { what: what.to_owned(), reason: reason.to_owned(), hint: None }
+    }));
+    missing
+}
+
+fn shortened(items: &[String]) -> String {
+    match items {
+        [first, second, third, _, ..] => format!("{first}, {second}, {third}, …"),
+        few => few.join(", "),
+    }
+}
+
+fn warnings(found: &Preflight) -> Vec<Warning> {
+    let said_elsewhere = ["unreadable-tables", "verifiers-not-readable"];
+    found
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Warning && !said_elsewhere.contains(&f.code))
+        .map(|f| Warning {
+            code: f.code.to_owned(),
+            message: f.what.clone(),
+            hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
+        })
+        .collect()
+}
