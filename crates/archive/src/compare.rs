@@ -1,0 +1,87 @@
+//! The differences between two archives' definitions.
+
+use std::collections::BTreeMap;
+
+use bstr::BString;
+use serde::Serialize;
+
+use crate::identity::ObjectIdentity;
+use crate::model::{Archive, Entry};
+use crate::normalize::normalize;
+use crate::sql::RestoreOptions;
+
+/// What to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompareOptions {
+    /// Which definitions matter: what is not restored is not compared.
+    pub restore: RestoreOptions,
+    /// Compare large objects, too (owner, privileges, comment, labels). Schema-only archives do not have them.
+    pub large_objects: bool,
+}
+
+/// One object that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The object.
+    pub identity: ObjectIdentity,
+    /// How it differs.
+    pub kind: DifferenceKind,
+}
+
+/// How an object differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum DifferenceKind {
+    /// Only the first archive has it.
+    OnlyInA,
+    /// Only the second archive has it.
+    OnlyInB,
+    /// Both have it, with different definitions.
+    Changed {
+        /// Its definition in the first archive.
+        a: String,
+        /// Its definition in the second archive.
+        b: String,
+    },
+}
+
+/// Compares definitions by identity, in the order of identities. Dump ids, oids, order, data, and the releases of
+/// server and pg_dump do not matter.
+pub fn compare(a: &Archive, b: &Archive, opts: &CompareOptions) -> Vec<Difference> {
+    let (left, mut right) = (definitions(a, opts), definitions(b, opts));
+    let mut differences = Vec::new();
+    for (identity, a) in left {
+        let kind = match right.remove(&identity) {
+            None => DifferenceKind::OnlyInA,
+            Some(b) if normalize(&a) == normalize(&b) => continue,
+            Some(b) => DifferenceKind::Changed { a: a.to_string(), b: b.to_string() },
+        };
+        differences.push(Difference { identity, kind });
+    }
+    differences
+        .extend(right.into_keys().map(|identity| Difference { identity, kind: DifferenceKind::OnlyInB }));
+    differences.sort_by(|x, y| x.identity.cmp(&y.identity));
+    differences
+}
+
+/// Each object's definition. Objects of one identity (there should be none) are put together in a fixed order.
+fn definitions(archive: &Archive, opts: &CompareOptions) -> BTreeMap<ObjectIdentity, BString> {
+    let mut definitions: BTreeMap<ObjectIdentity, Vec<BString>> = BTreeMap::new();
+    for entry in archive.entries.iter().filter(|e| is_compared(e, opts)) {
+        if let Some(sql) = entry.create_sql(archive, &opts.restore) {
+            definitions.entry(entry.identity()).or_default().push(sql.joined());
+        }
+    }
+    definitions
+        .into_iter()
+        .map(|(identity, mut texts)| {
+            texts.sort();
+            (identity, bstr::join("\n", texts).into())
+        })
+        .collect()
+}
+
+fn is_compared(entry: &Entry, opts: &CompareOptions) -> bool {
+    let is_large_object =
+        matches!(entry.desc.as_slice(), b"BLOB" | b"BLOB METADATA") || entry.is_large_object_attribute();
+    if is_large_object { opts.large_objects } else { !entry.is_data() }
+}
