@@ -1,1 +1,35 @@
-fn main() {}
+//! Chores of the workspace that are programs. `cargo xtask tidy` checks the rules of docs/ARCHITECTURE.md.
+
+#![allow(clippy::print_stderr)]
+
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    match std::env::args().nth(1).as_deref() {
+        Some("tidy") => tidy(root),
+        _ => {
+            eprintln!("usage: cargo xtask tidy");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tidy(root: &Path) -> ExitCode {
+    let findings = match tidy::check(root) {
+        Ok(findings) => findings,
+        Err(error) => {
+            eprintln!("tidy: cannot read the workspace: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for finding in &findings {
+        eprintln!("tidy: {finding}");
+    }
+    let errors = findings.iter().filter(|finding| finding.fatal).count();
+    eprintln!("tidy: {errors} errors, {} warnings", findings.len() - errors);
+    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
