@@ -1,67 +1,53 @@
 //! Connection strings as libpq understands them, resolved to one value.
+//!
+//! Source of the rules: the PostgreSQL manual, "Connection Strings", "Parameter Key Words", "Environment Variables",
+//! "The Password File" and "The Connection Service File".
+
+mod keywords;
+mod options;
+mod parameters;
+mod passfile;
+mod service;
+mod settings;
+mod url;
+
+pub use options::ConnectOptions;
+pub(crate) use settings::{
+    ChannelBinding, Endpoint, Keepalives, Method, Settings, SslMode, TargetSession,
+};
 
 use crate::environment::Environment;
-use crate::secret::Secret;
-use std::ffi::OsString;
+use parameters::{Parameters, fill_from_environment};
 
 /// A connection string that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ConninfoError {
-    pub(crate) message: String,
-    pub(crate) hints: Vec<String>,
+    message: String,
+    hints: Vec<String>,
 }
 
-/// Where and how to connect, everything resolved.
-#[derive(Clone)]
-pub struct ConnectOptions {}
+impl ConninfoError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hints: Vec::new() }
+    }
 
-impl std::fmt::Debug for ConnectOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConnectOptions({})", self.redacted())
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// What to do about it.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
     }
 }
 
-impl ConnectOptions {
-    /// Resolves a URL or `key=value` string: given parameters, then the service file, then the environment, then
-    /// defaults; then `.pgpass`.
-    pub fn resolve(_conninfo: &str, _env: &Environment) -> Result<Self, ConninfoError> {
-        todo!()
-    }
-    /// The same server, another database.
-    pub fn with_database(&self, _name: &str) -> Self {
-        todo!()
-    }
-    /// The same with this password.
-    pub fn with_password(self, _password: Secret) -> Self {
-        todo!()
-    }
-    /// Database name.
-    pub fn database(&self) -> &str {
-        todo!()
-    }
-    /// First host: a name, an address or a socket directory.
-    pub fn host(&self) -> &str {
-        todo!()
-    }
-    /// First port.
-    pub fn port(&self) -> u16 {
-        todo!()
-    }
-    /// Role.
-    pub fn user(&self) -> &str {
-        todo!()
-    }
-    /// URL without password.
-    pub fn redacted(&self) -> String {
-        todo!()
-    }
-    /// Everything a libpq program needs, as environment variables.
-    pub fn child_environment(&self) -> Vec<(String, OsString)> {
-        todo!()
-    }
-    /// Names of variables to remove from a child's environment before `child_environment` is set.
-    pub fn child_environment_removed(&self) -> Vec<String> {
-        todo!()
-    }
+/// Given parameters, then the service file, then the environment. Defaults are not yet filled in.
+fn gather(conninfo: &str, env: &Environment) -> Result<Parameters, ConninfoError> {
+    let conninfo = conninfo.trim();
+    let mut parameters = if url::is_url(conninfo) { url::parse(conninfo)? } else { keywords::parse(conninfo)? };
+    service::fill(&mut parameters, env)?;
+    fill_from_environment(&mut parameters, env);
+    Ok(parameters)
 }

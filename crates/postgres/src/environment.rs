@@ -18,8 +18,9 @@ pub struct Environment {
 impl Environment {
     /// The environment of this process.
     pub fn of_process() -> Self {
-        let vars: BTreeMap<String, String> =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
         let account = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
         let home = match vars.get("HOME") {
             Some(home) if !home.is_empty() => Some(PathBuf::from(home)),

@@ -1,4 +1,9 @@
-//! What can go wrong with one database, classified once, with hints that say what to do.
+//! What can go wrong with one database, classified once. What the user can do about it is in `hints`.
+
+mod hints;
+mod server;
+
+pub use server::ServerError;
 
 use crate::conninfo::ConninfoError;
 use std::io;
@@ -19,6 +24,22 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The host's name has no address.
+    #[error("cannot find the host {host}: {source}")]
+    HostNotFound {
+        /// The name.
+        host: String,
+        /// The resolver's reason.
+        source: io::Error,
+    },
+    /// The server is not of the kind that `target_session_attrs` asks for.
+    #[error("{endpoint} is not a {wanted} server")]
+    WrongServer {
+        /// `host:port` or the socket's path.
+        endpoint: String,
+        /// The parameter's value.
+        wanted: &'static str,
+    },
     /// The connection broke.
     #[error("the connection to the server was lost: {0}")]
     Io(#[from] io::Error),
@@ -33,6 +54,14 @@ pub enum Error {
     /// The server's authentication request could not be met.
     #[error("authentication: {0}")]
     Authentication(String),
+    /// The server asks for a password and none is known.
+    #[error("the server asks for the password of {user}, and none was given")]
+    PasswordMissing {
+        /// The role.
+        user: String,
+        /// Why the password file was not used, when it is there.
+        file_problem: Option<String>,
+    },
     /// The server sent something that the protocol does not allow.
     #[error("unexpected answer from the server: {0}")]
     Protocol(String),
@@ -47,9 +76,12 @@ pub enum Error {
         /// The limit.
         after: Duration,
     },
-    /// The connection is not usable any more: a command on it was abandoned or it was lost before.
+    /// The connection is not usable any more: a command on it was abandoned, or it was lost before.
     #[error("the connection is closed")]
     Closed,
+    /// The caller used this crate wrongly.
+    #[error("{0}")]
+    Usage(String),
     /// A value in a result is not what was expected.
     #[error("column {column} of the result: {reason}")]
     Value {
@@ -60,7 +92,7 @@ pub enum Error {
     },
 }
 
-/// What the caller does about it.
+/// What the caller does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// The server cannot be reached or does not take connections now.
@@ -77,52 +109,6 @@ pub enum ErrorClass {
     Usage,
 }
 
-/// An ErrorResponse of the server. Displays as message and SQLSTATE; `detail`, `context` and quoted values may hold row
-/// values and are never printed by `Display` or `Debug`.
-#[derive(Clone, Default)]
-pub struct ServerError {
-    /// `ERROR`, `FATAL` or `PANIC`, never translated.
-    pub severity: String,
-    /// SQLSTATE.
-    pub code: String,
-    /// The primary message.
-    pub message: String,
-    /// May hold row values.
-    pub detail: Option<String>,
-    /// The server's hint.
-    pub hint: Option<String>,
-    /// Position in the statement, in characters from 1.
-    pub position: Option<u32>,
-    /// Call stack; may hold row values.
-    pub context: Option<String>,
-    /// Schema of the object.
-    pub schema: Option<String>,
-    /// Table of the object.
-    pub table: Option<String>,
-    /// Column of the object.
-    pub column: Option<String>,
-    /// Data type of the object.
-    pub data_type: Option<String>,
-    /// Constraint.
-    pub constraint: Option<String>,
-    /// C function that reported it.
-    pub routine: Option<String>,
-}
-
-impl std::error::Error for ServerError {}
-
-impl std::fmt::Display for ServerError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.code)
-    }
-}
-
-impl std::fmt::Debug for ServerError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ServerError({self})")
-    }
-}
-
 impl Error {
     /// The server's SQLSTATE.
     pub fn sqlstate(&self) -> Option<&str> {
@@ -134,11 +120,20 @@ impl Error {
 
     /// What kind of failure it is.
     pub fn class(&self) -> ErrorClass {
-        todo!()
+        match self {
+            Self::Server(e) => e.class(),
+            Self::Connect { .. } | Self::HostNotFound { .. } | Self::WrongServer { .. } | Self::Timeout { .. } => {
+                ErrorClass::Unreachable
+            }
+            Self::Io(_) | Self::Closed => ErrorClass::LostConnection,
+            Self::Tls { .. } | Self::Authentication(_) | Self::PasswordMissing { .. } => ErrorClass::Authentication,
+            Self::Protocol(_) | Self::Value { .. } => ErrorClass::Server,
+            Self::Conninfo(_) | Self::Usage(_) => ErrorClass::Usage,
+        }
     }
 
     /// What the user can do about it, most likely first.
     pub fn hints(&self) -> Vec<String> {
-        todo!()
+        hints::of(self)
     }
 }

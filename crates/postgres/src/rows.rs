@@ -103,7 +103,10 @@ impl<'a> IntoIterator for &'a Rows {
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values are never printed.
-        f.debug_struct("Rows").field("columns", &self.columns).field("len", &self.count).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("columns", &self.columns)
+            .field("len", &self.count)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,7 +259,10 @@ mod tests {
         assert_eq!(first.parse::<Option<i64>>(1).unwrap(), None);
         assert!(first.parse::<i64>(1).is_err() && first.parse::<Option<i64>>(2).is_err());
         let second = rows.get(1).unwrap();
-        assert_eq!((second.get(0), second.get(1), second.bytes(1)), (Some(""), Some("\u{fffd}"), Some(&b"\xff"[..])));
+        assert_eq!(
+            (second.get(0), second.get(1), second.bytes(1)),
+            (Some(""), Some("\u{fffd}"), Some(&b"\xff"[..]))
+        );
         assert!(rows.get(2).is_none());
     }
 
@@ -277,13 +283,10 @@ mod tests {
         let read = |text: &str| Vec::<Option<String>>::from_text(text);
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(read("{}").unwrap(), vec![]);
-        assert_eq!(read(r#"{a,"b, \"c\"\\",NULL,"NULL",""}"#).unwrap(), vec![
-            some("a"),
-            some(r#"b, "c"\"#),
-            None,
-            some("NULL"),
-            some("")
-        ]);
+        assert_eq!(
+            read(r#"{a,"b, \"c\"\\",NULL,"NULL",""}"#).unwrap(),
+            vec![some("a"), some(r#"b, "c"\"#), None, some("NULL"), some("")]
+        );
         assert_eq!(Vec::<i64>::from_text("{1,-2}").unwrap(), vec![1, -2]);
         for bad in ["", "{", "{a", "{a,}", "{,a}", r#"{"a}"#, "{{1}}", "{1}{2}"] {
             assert!(read(bad).is_err(), "{bad}");
