@@ -1,14 +1,23 @@
 //! Proving that a snapshot restores: restore into a scratch Postgres, then compare every table and every definition.
 
+mod definitions;
+mod record;
+mod rows;
+mod server;
+mod values;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use basekeep_postgres::ConnectOptions;
-use basekeep_repository::{Repository, Snapshot};
+use basekeep_postgres::{Client, ConnectOptions, session};
+use basekeep_repository::{Lock, Repository, Snapshot};
+use jiff::Timestamp;
 
-use crate::restore::RestoreReport;
-use crate::stored::proof::Proof;
-use crate::{EngineError, Interrupt, Observer};
+use self::server::Server;
+use crate::restore::{self, Contents, RestoreOptions, RestoreReport, Roles};
+use crate::stored::proof::{self, Proof};
+use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step, listing};
 
 /// How to drill.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +30,7 @@ pub struct DrillOptions {
     pub scratch: Option<PathBuf>,
     /// Connections.
     pub jobs: Option<usize>,
-    /// Do not record the proof in the repository.
+    /// Record the proof in the repository.
     pub record: bool,
 }
 
@@ -59,6 +68,153 @@ pub async fn drill(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<DrillReport, EngineError> {
-    let _ = (repository, snapshot, options, observer, interrupt);
-    todo!()
+    let lock = restore::lock(repository).await?;
+    let result = locked(repository, &lock, snapshot, options, &observer, interrupt).await;
+    if let Err(error) = lock.release().await {
+        observer.event(Event::Warning {
+            code: "lock-not-removed".into(),
+            message: format!("the repository's lock could not be removed: {error}"),
+            hint: Some("it becomes stale after 30 minutes; `restic unlock` removes it sooner".into()),
+        });
+    }
+    result
+}
+
+async fn locked(
+    repository: &Repository,
+    lock: &Lock,
+    snapshot: &Snapshot,
+    options: &DrillOptions,
+    observer: &Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<DrillReport, EngineError> {
+    let manifest = interrupt.guard(listing::manifest(repository, snapshot)).await?;
+    let began = begin(observer, "server");
+    let server = interrupt.guard(Server::prepare(options, manifest.server.version_num)).await?;
+    began.end(match &server {
+        Server::Scratch(_) => "scratch cluster started".to_owned(),
+        Server::Database(on) => on.redacted(),
+    });
+    let mut roles = Vec::new();
+    let drill = Drill { repository, snapshot, options, observer, interrupt };
+    let mut result = drill.run(&server.target(), &mut roles).await;
+    if options.record
+        && let Ok(report) = &result
+        && let Err(error) = record::record(repository, lock, snapshot, &report.proof).await
+    {
+        result = Err(error);
+    }
+    if options.keep
+        && let Ok(report) = &mut result
+    {
+        report.kept = Some(server.keep(&roles));
+        return result;
+    }
+    if let Err(error) = server.remove(&roles).await {
+        observer.event(Event::Warning {
+            code: "drill-not-removed".into(),
+            message: format!("what the drill made could not be removed: {error}"),
+            hint: None,
+        });
+    }
+    result
+}
+
+struct Drill<'a> {
+    repository: &'a Repository,
+    snapshot: &'a Snapshot,
+    options: &'a DrillOptions,
+    observer: &'a Arc<dyn Observer>,
+    interrupt: &'a Interrupt,
+}
+
+impl Drill<'_> {
+    /// Restores and compares. `roles` gets the roles that the restore makes on somebody's server.
+    async fn run(&self, target: &ConnectOptions, roles: &mut Vec<String>) -> Result<DrillReport, EngineError> {
+        let started = Instant::now();
+        let restore_options = RestoreOptions {
+            target: target.clone(),
+            create_database: true,
+            owner: true,
+            privileges: true,
+            roles: true,
+            tablespaces: false,
+            jobs: self.options.jobs,
+        };
+        // On somebody's server only roles that the definitions name are made, since they are removed again.
+        let wanted = if self.options.on.is_some() { Roles::Needed } else { Roles::All };
+        let plan =
+            self.interrupt.guard(restore::plan_locked(self.repository, self.snapshot, &restore_options, wanted)).await?;
+        roles.clone_from(&plan.roles);
+        let jobs = plan.work.jobs();
+        let restore =
+            restore::execute_locked(self.repository, plan, self.observer.clone(), self.interrupt).await?;
+        let restore_seconds = started.elapsed().as_secs_f64();
+
+        let comparing = Instant::now();
+        let compared = self.interrupt.guard(self.compare(target, jobs)).await?;
+        let mut differences: Vec<String> =
+            restore.failed.iter().map(|failed| format!("{}: {}", failed.object, failed.reason)).collect();
+        differences.extend(compared.differences);
+        let proof = Proof {
+            version: proof::VERSION,
+            snapshot: self.snapshot.id.to_string(),
+            tree: self.snapshot.tree.to_string(),
+            time: Timestamp::now(),
+            server: compared.server,
+            equal: differences.is_empty(),
+            tables: compared.tables.len() as u64,
+            rows: compared.tables.iter().map(|table| table.rows_found).sum(),
+            definitions: compared.definitions,
+            differences,
+            restore_seconds,
+            compare_seconds: comparing.elapsed().as_secs_f64(),
+        };
+        Ok(DrillReport { proof, tables: compared.tables, restore, kept: None })
+    }
+
+    async fn compare(&self, target: &ConnectOptions, jobs: usize) -> Result<Compared, EngineError> {
+        let contents = Contents::read(self.repository, self.snapshot).await?;
+        let mut client = Client::connect(target, "basekeep drill").await.doing(|| "connect to the restored database")?;
+        session::pin(&mut client).await.doing(|| "prepare a session for comparing")?;
+        let began = begin(self.observer, "compare rows");
+        let (tables, mut differences) = rows::compare(&contents, &mut client, target, jobs, self.observer).await?;
+        differences.extend(values::sequences(&mut client, &contents.manifest.sequences).await?);
+        differences.extend(values::large_objects(&mut client, &contents.manifest.large_objects).await?);
+        began.end(format!("{} tables, {} differences", tables.len(), differences.len()));
+
+        let began = begin(self.observer, "compare definitions");
+        let (lines, definitions) =
+            definitions::differences(&contents.archive, target, client.server_version()).await?;
+        began.end(format!("{definitions} definitions, {} differences", lines.len()));
+        differences.extend(lines);
+        let server = client.parameter("server_version").unwrap_or_default().to_owned();
+        client.close().await;
+        Ok(Compared { server, tables, definitions, differences })
+    }
+}
+
+/// What the comparison found.
+struct Compared {
+    server: String,
+    tables: Vec<TableComparison>,
+    definitions: u64,
+    differences: Vec<String>,
+}
+
+struct Began<'a> {
+    observer: &'a Arc<dyn Observer>,
+    step: Step,
+    started: Instant,
+}
+
+fn begin<'a>(observer: &'a Arc<dyn Observer>, name: &'static str) -> Began<'a> {
+    observer.event(Event::Began { step: Step(name) });
+    Began { observer, step: Step(name), started: Instant::now() }
+}
+
+impl Began<'_> {
+    fn end(self, detail: String) {
+        self.observer.event(Event::Ended { step: self.step, elapsed: self.started.elapsed(), detail });
+    }
 }

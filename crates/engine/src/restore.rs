@@ -1,12 +1,35 @@
 //! Putting a snapshot back into a database: a plan, and its execution in dependency order on many connections.
 
+mod contents;
+mod database;
+mod definitions;
+mod large_objects;
+mod names;
+mod outcome;
+mod parallel;
+mod plan;
+mod roles;
+mod rows;
+mod run;
+mod schedule;
+mod session;
+mod steps;
+mod target;
+mod work;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use basekeep_postgres::ConnectOptions;
-use basekeep_repository::{Repository, Snapshot};
+use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
-use crate::{EngineError, Interrupt, Observer};
+pub(crate) use self::contents::Contents;
+pub(crate) use self::names::CopyStatement;
+pub(crate) use self::plan::Roles;
+use crate::{EngineError, Event, Interrupt, Observer, ResultExt};
+
+/// How our connections name themselves to the target.
+const APPLICATION_NAME: &str = "basekeep restore";
 
 /// How to restore.
 #[derive(Debug, Clone)]
@@ -76,28 +99,66 @@ pub struct RestoreReport {
     pub elapsed: Duration,
 }
 
-/// Looks at the snapshot and the target and says what will be done. Refuses a target that is not empty (kind `Usage`).
+/// Looks at the snapshot and the target and says what will be done. Changes nothing.
+///
+/// Refuses, as kind `Usage`, a target that is not empty or older than the source.
 pub async fn plan(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
 ) -> Result<RestorePlan, EngineError> {
-    let _ = (repository, snapshot, options);
-    todo!()
+    let lock = lock(repository).await?;
+    let plan = plan::make(repository, snapshot, options, Roles::Needed).await;
+    // An unreleased lock becomes stale by itself; the plan is worth more.
+    let _ = lock.release().await;
+    plan
 }
 
-/// Does it.
+/// Does it. What could not be restored is in the report; an error means that the restore ended early.
 pub async fn execute(
     repository: &Repository,
     plan: RestorePlan,
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport, EngineError> {
-    let _ = (repository, plan, observer, interrupt);
-    todo!()
+    let lock = lock(repository).await?;
+    let result = run::run(repository, plan.work, observer.clone(), interrupt).await;
+    if let Err(error) = lock.release().await {
+        observer.event(Event::Warning {
+            code: "lock-not-removed".into(),
+            message: format!("the repository's lock could not be removed: {error}"),
+            hint: Some("it becomes stale after 30 minutes; `restic unlock` removes it sooner".into()),
+        });
+    }
+    result
 }
 
-mod work {
-    #[derive(Debug)]
-    pub(crate) struct Work;
+/// Makes a plan; the caller holds the lock.
+pub(crate) async fn plan_locked(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    roles: Roles,
+) -> Result<RestorePlan, EngineError> {
+    plan::make(repository, snapshot, options, roles).await
+}
+
+/// Executes a plan; the caller holds the lock.
+pub(crate) async fn execute_locked(
+    repository: &Repository,
+    plan: RestorePlan,
+    observer: Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<RestoreReport, EngineError> {
+    run::run(repository, plan.work, observer, interrupt).await
+}
+
+/// A shared lock, so that nothing is pruned while it is read, and the index.
+pub(crate) async fn lock(repository: &Repository) -> Result<Lock, EngineError> {
+    let lock = repository.lock(LockMode::Shared).await.doing(|| "lock the repository")?;
+    if let Err(error) = repository.load_index().await.doing(|| "read the repository's index") {
+        let _ = lock.release().await;
+        return Err(error);
+    }
+    Ok(lock)
 }

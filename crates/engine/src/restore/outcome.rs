@@ -1,0 +1,83 @@
+//! How each step ended, and the list of what did not come back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::schedule::{Need, State};
+use super::work::Step;
+use super::{FailedObject, RestoreReport};
+use crate::{Event, Observer};
+
+/// Collects outcomes from all connections.
+pub(super) struct Outcomes {
+    observer: Arc<dyn Observer>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    states: Vec<State>,
+    report: RestoreReport,
+}
+
+impl Outcomes {
+    pub(super) fn new(steps: usize, observer: Arc<dyn Observer>) -> Self {
+        let inner = Inner { states: vec![State::Waiting; steps], report: RestoreReport::default() };
+        Self { observer, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a step ended, if it has.
+    pub(super) fn state(&self, step: usize) -> State {
+        self.inner().states[step]
+    }
+
+    /// An earlier step whose failure makes this one pointless.
+    pub(super) fn blocked_by(&self, step: &Step) -> Option<usize> {
+        let inner = self.inner();
+        let is_lost = |n: usize| matches!(inner.states[n], State::Failed | State::Skipped(_));
+        step.after.iter().find(|(n, need)| *need == Need::Success && is_lost(*n)).map(|(n, _)| *n)
+    }
+
+    /// Takes note of a step that succeeded; `count` adds what it did to the report.
+    pub(super) fn done(&self, step: usize, count: impl FnOnce(&mut RestoreReport)) {
+        let mut inner = self.inner();
+        inner.states[step] = State::Done;
+        count(&mut inner.report);
+    }
+
+    /// Takes note of a step that failed.
+    pub(super) fn failed(&self, index: usize, step: &Step, reason: String) {
+        self.inner().states[index] = State::Failed;
+        self.lost(step.name.clone(), reason, false);
+    }
+
+    /// Takes note of a step that was not tried because `cause` did not succeed.
+    pub(super) fn skipped(&self, index: usize, step: &Step, cause: usize, steps: &[Step]) {
+        self.inner().states[index] = State::Skipped(cause);
+        self.lost(step.name.clone(), format!("needs {}, which was not restored", steps[cause].name), true);
+    }
+
+    /// Takes note of anything that did not come back.
+    pub(super) fn lost(&self, object: String, reason: String, skipped: bool) {
+        self.observer.event(Event::ObjectFailed { object: object.clone(), message: reason.clone() });
+        self.inner().report.failed.push(FailedObject { object, reason, skipped });
+    }
+
+    /// Takes note of something to know.
+    pub(super) fn warn(&self, code: &str, message: String) {
+        self.observer.event(Event::Warning { code: code.into(), message: message.clone(), hint: None });
+        self.inner().report.warnings.push(message);
+    }
+
+    /// How many objects did not come back so far.
+    pub(super) fn failures(&self) -> usize {
+        self.inner().report.failed.len()
+    }
+
+    /// The report so far.
+    pub(super) fn report(&self) -> RestoreReport {
+        self.inner().report.clone()
+    }
+}

@@ -1,0 +1,305 @@
+//! Makes the plan of a restore: reads the snapshot and the target, refuses what cannot work, and changes nothing.
+
+use std::collections::BTreeSet;
+
+use basekeep_archive::{self as archive, inventory};
+use basekeep_postgres::Client;
+use basekeep_repository::{Repository, Snapshot};
+
+use super::contents::Contents;
+use super::database::{DatabaseOptions, same_locale};
+use super::target::{self, Target};
+use super::work::{Action, Stage, Step, Work};
+use super::{RestoreOptions, RestorePlan, roles, steps};
+use crate::EngineError;
+
+/// More connections than this do not help one restore.
+const MOST_JOBS: usize = 8;
+/// Connections that are left to others.
+const SPARE_CONNECTIONS: u32 = 2;
+
+/// Which roles to create.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Roles {
+    /// Those that the archive refers to.
+    Needed,
+    /// All of the source's, for a server that has none.
+    All,
+}
+
+/// Makes the plan. The repository must be locked.
+pub(crate) async fn make(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    wanted: Roles,
+) -> Result<RestorePlan, EngineError> {
+    let mut contents = Contents::read(repository, snapshot).await?;
+    let mut client = target::connect(&options.target, options.create_database).await?;
+    let target = Target::read(&mut client).await?;
+    let mut planner = Planner { contents: &mut contents, target: &target, options, warnings: Vec::new() };
+    planner.check_version()?;
+    let create = planner.database(&mut client).await?;
+    client.close().await;
+    planner.keep_known_tablespaces();
+    planner.extensions();
+    let missing = planner.roles(wanted);
+    let warnings = planner.warnings;
+
+    let archive_options = archive::RestoreOptions {
+        owner: options.owner,
+        privileges: options.privileges,
+        tablespaces: options.tablespaces,
+        ..archive::RestoreOptions::default()
+    };
+    let steps = steps::make(repository, snapshot, &contents, &archive_options).await?;
+    let (role_steps, database_steps) = match &contents.globals {
+        Ok(globals) => {
+            let there = |name: &str| target.roles.contains(name) || missing.contains(name);
+            let name = options.target.database();
+            let ours = create.is_some() || owns_target(options, &target).await?;
+            let database = if ours {
+                roles::database_steps(globals, name, options.owner, options.privileges, &there)
+            } else {
+                Vec::new()
+            };
+            (roles::steps(globals, &missing, &target), database)
+        }
+        Err(_) => (Vec::new(), Vec::new()),
+    };
+    let borrowed = if target.superuser { Vec::new() } else { missing.iter().cloned().collect() };
+    let work = Work {
+        target: options.target.clone(),
+        create,
+        setup: archive::session_setup(&contents.archive),
+        roles: role_steps,
+        steps,
+        database: database_steps,
+        borrowed,
+        jobs: jobs(options, &target),
+        warnings: warnings.clone(),
+    };
+    Ok(describe(&contents, &target, missing, warnings, work))
+}
+
+async fn owns_target(options: &RestoreOptions, target: &Target) -> Result<bool, EngineError> {
+    if target.superuser {
+        return Ok(true);
+    }
+    let mut client = target::connect(&options.target, false).await?;
+    let owns = target::owns_database(&mut client, options.target.database()).await?;
+    client.close().await;
+    Ok(owns)
+}
+
+fn jobs(options: &RestoreOptions, target: &Target) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let free = target.free_connections.saturating_sub(SPARE_CONNECTIONS) as usize;
+    options.jobs.unwrap_or(cores.clamp(2, MOST_JOBS)).min(free.max(1)).max(1)
+}
+
+struct Planner<'a> {
+    contents: &'a mut Contents,
+    target: &'a Target,
+    options: &'a RestoreOptions,
+    warnings: Vec<String>,
+}
+
+impl Planner<'_> {
+    fn check_version(&self) -> Result<(), EngineError> {
+        let source = self.contents.manifest.server.version_num / 10_000;
+        let target = self.target.version / 10_000;
+        if target >= source {
+            return Ok(());
+        }
+        Err(EngineError::usage(format!("the target runs PostgreSQL {target}, the backup is of PostgreSQL {source}"))
+            .hint(format!("restore to PostgreSQL {source} or newer: an older server does not know all of its definitions")))
+    }
+
+    /// Checks the target's database; gives what is to be created.
+    async fn database(&mut self, client: &mut Client) -> Result<Option<DatabaseOptions>, EngineError> {
+        let name = self.options.target.database();
+        if !self.options.create_database {
+            let found = target::contents(client).await?;
+            if !found.is_empty() {
+                return Err(EngineError::usage(format!(
+                    "the database '{name}' is not empty: it has {}{}",
+                    found.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
+                    if found.len() > 3 { " and more" } else { "" }
+                ))
+                .hint("restore to an empty database, or to a new one with --create-database"));
+            }
+            self.check_encoding(client).await?;
+            return Ok(None);
+        }
+        if self.target.databases.contains(name) {
+            return Err(EngineError::usage(format!("the database '{name}' exists already"))
+                .hint("name one that does not exist, or leave --create-database out if it is empty"));
+        }
+        if !self.target.may_create_databases {
+            return Err(EngineError::usage(format!("the role '{}' may not create databases", self.target.user))
+                .hint("have an empty database made for it, and restore without --create-database"));
+        }
+        let mut create = DatabaseOptions::of(&self.contents.archive, &self.contents.manifest.server);
+        for locale in create.libc_locales() {
+            if !self.target.locales.iter().any(|known| same_locale(known, locale)) {
+                self.warnings.push(format!(
+                    "the target may not know the locale '{locale}': then its default locale is used, and texts may sort differently"
+                ));
+            }
+        }
+        if let Some(tablespace) = create.tablespace.take_if(|space| !self.keeps_tablespace(space)) {
+            self.warnings.push(format!("the database goes to the default tablespace instead of '{tablespace}'"));
+        }
+        Ok(Some(create))
+    }
+
+    async fn check_encoding(&mut self, client: &mut Client) -> Result<(), EngineError> {
+        let sql = "SELECT pg_catalog.getdatabaseencoding()";
+        let rows = client.query(sql).await.map_err(EngineError::from)?;
+        let found = rows.iter().next().and_then(|row| row.get(0).map(str::to_owned)).unwrap_or_default();
+        let source = &self.contents.manifest.server.encoding;
+        if found != *source {
+            self.warnings.push(format!(
+                "the target database's encoding is {found}, the source's was {source}: texts that it cannot hold are refused"
+            ));
+        }
+        Ok(())
+    }
+
+    fn keeps_tablespace(&self, name: &str) -> bool {
+        self.options.tablespaces && self.target.tablespaces.contains(name)
+    }
+
+    /// Objects of tablespaces that the target lacks go to its default one.
+    fn keep_known_tablespaces(&mut self) {
+        if !self.options.tablespaces {
+            return;
+        }
+        let mut missing = BTreeSet::new();
+        for entry in &mut self.contents.archive.entries {
+            if let Some(name) = entry.tablespace.as_mut().filter(|name| !name.is_empty())
+                && !self.target.tablespaces.contains(&*name.to_string())
+            {
+                missing.insert(name.to_string());
+                *name = "".into();
+            }
+        }
+        for name in missing {
+            self.warnings.push(format!(
+                "the tablespace '{name}' does not exist on the target: its objects go to the default one"
+            ));
+        }
+    }
+
+    fn extensions(&mut self) {
+        for entry in self.contents.archive.entries.iter().filter(|entry| entry.desc == "EXTENSION") {
+            let name = entry.tag.as_ref().map(|tag| tag.to_string()).unwrap_or_default();
+            match self.target.extensions.get(&name) {
+                Some(true) => {}
+                Some(false) => self.warnings.push(format!(
+                    "the extension '{name}' may be created by a superuser only, and '{}' is none",
+                    self.target.user
+                )),
+                None => self.warnings.push(format!(
+                    "the extension '{name}' is not available on the target: it and what needs it will be missing"
+                )),
+            }
+        }
+    }
+
+    /// Roles to create.
+    fn roles(&mut self, wanted: Roles) -> BTreeSet<String> {
+        let globals = match &self.contents.globals {
+            Ok(globals) => globals,
+            Err(error) => {
+                self.warnings.push(format!("roles and database settings are not restored: {error}"));
+                return BTreeSet::new();
+            }
+        };
+        let needed = match wanted {
+            Roles::All => globals.roles.iter().map(|role| role.name.clone()).collect(),
+            Roles::Needed => {
+                roles::needed(&self.contents.archive, globals, self.options.owner, self.options.privileges)
+            }
+        };
+        let missing: BTreeSet<String> =
+            needed.into_iter().filter(|name| !self.target.roles.contains(name)).collect();
+        if missing.is_empty() || (self.options.roles && self.target.may_create_roles) {
+            if !missing.is_empty() && !globals.missing.is_empty() {
+                self.warnings.extend(globals.missing.iter().map(|what| format!("not in the backup: {what}")));
+            }
+            return missing;
+        }
+        let why = if self.options.roles {
+            format!("'{}' may not create roles", self.target.user)
+        } else {
+            "roles are not restored".to_owned()
+        };
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        self.warnings.push(format!(
+            "the target lacks roles that owners, grants or policies name, and {why}: {}",
+            names.join(", ")
+        ));
+        BTreeSet::new()
+    }
+}
+
+fn describe(
+    contents: &Contents,
+    target: &Target,
+    roles: BTreeSet<String>,
+    warnings: Vec<String>,
+    work: Work,
+) -> RestorePlan {
+    let manifest = &contents.manifest;
+    let objects: Vec<(String, u64)> =
+        inventory(&contents.archive).into_iter().map(|(kind, n)| (kind.to_lowercase(), n as u64)).collect();
+    let count = |stage: Stage| work.steps.iter().filter(|s| s.stage == stage && is_sql(s)).count();
+    let mut summary = vec![format!(
+        "restore {} (PostgreSQL {}) to {} (PostgreSQL {}) on {} connections",
+        manifest.source,
+        manifest.server.version,
+        work.target.redacted(),
+        target.version_text,
+        work.jobs
+    )];
+    if work.create.is_some() {
+        summary.push(format!("create the database '{}'", work.target.database()));
+    }
+    if !roles.is_empty() {
+        summary.push(format!("create {} roles", roles.len()));
+    }
+    summary.push(format!("create {} definitions", count(Stage::Before)));
+    summary.push(format!("load {} tables with {} rows", manifest.totals.tables, manifest.totals.rows));
+    if manifest.large_objects.count > 0 {
+        summary.push(format!("load {} large objects", manifest.large_objects.count));
+    }
+    if !manifest.sequences.is_empty() {
+        summary.push(format!("set {} sequences", manifest.sequences.len()));
+    }
+    summary.push(format!("create {} indexes, constraints, triggers and policies", count(Stage::Parallel)));
+    summary.push(format!("set {} grants", count(Stage::Privileges)));
+    if count(Stage::Last) > 0 {
+        summary.push(format!("refresh materialized views, create event triggers: {}", count(Stage::Last)));
+    }
+    if let Err(why) = &contents.ranges {
+        summary.push(format!("each table is loaded by one connection: the range index cannot be used ({why})"));
+    }
+    RestorePlan {
+        summary,
+        objects,
+        tables: manifest
+            .tables
+            .iter()
+            .map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes))
+            .collect(),
+        roles: roles.into_iter().collect(),
+        warnings,
+        work,
+    }
+}
+
+fn is_sql(step: &Step) -> bool {
+    matches!(step.action, Action::Sql(_))
+}

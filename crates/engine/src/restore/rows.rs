@@ -1,0 +1,258 @@
+//! Loading one unit of a table: blobs from the repository into one COPY, counted and digested on the way. Rows whose
+//! digest is not the one that was taken during the backup are never committed.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use basekeep_archive::TABLE_DATA_END;
+use basekeep_postgres::{Client, Digest, Error, RowDigester};
+use basekeep_repository::{BlobId, Repository, RepositoryError};
+
+use crate::stored::ranges;
+
+/// Decoded blobs that one connection keeps ready.
+const PREFETCH: usize = 16 << 20;
+
+/// What is loaded with one COPY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Which blobs of the table's data file.
+    pub(super) blobs: Range<usize>,
+    /// What they must hold.
+    pub(super) expected: Digest,
+    /// Whether these are all blobs of the file, which ends with a marker that is no row.
+    pub(super) whole: bool,
+}
+
+/// What has been loaded so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) bytes: AtomicU64,
+    pub(super) rows: AtomicU64,
+    pub(super) items: AtomicU64,
+}
+
+/// Why a unit was not loaded. The server has none of its rows, except after `Unknown`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    /// The server refused the rows, or the connection broke before the end was sent.
+    #[error("{0}")]
+    Server(Error),
+    /// The connection broke after the end was sent: the rows may be there or not.
+    #[error("the connection was lost before the server confirmed the rows: {0}")]
+    Unknown(Error),
+    /// The repository does not give the rows.
+    #[error("{0}")]
+    Repository(#[from] RepositoryError),
+    /// The rows are not those of the backup.
+    #[error("{0}")]
+    Different(String),
+}
+
+/// Units of about this size, so that connections can share a table; at least one range each.
+const UNIT_BYTES: u64 = 48 << 20;
+
+/// The units of a table's file: runs of ranges, or the whole file where the range index does not fit the manifest.
+pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>) -> Vec<Unit> {
+    let whole = || vec![Unit { blobs: 0..blobs, expected: total, whole: true }];
+    let Some(ranges) = index.filter(|ranges| fits(total, blobs, ranges)) else { return whole() };
+    let mut units: Vec<Unit> = Vec::new();
+    for range in ranges.iter().filter(|range| range.blobs > 0) {
+        let Some(blobs) = blob_range(range) else { return whole() };
+        let digest = Digest { rows: range.rows, bytes: range.bytes, sum: range.digest };
+        match units.last_mut().filter(|unit| unit.expected.bytes + range.bytes <= UNIT_BYTES) {
+            Some(unit) => {
+                unit.blobs.end = blobs.end;
+                unit.expected = unit.expected + digest;
+            }
+            None => units.push(Unit { blobs, expected: digest, whole: false }),
+        }
+    }
+    units
+}
+
+fn blob_range(range: &ranges::Range) -> Option<Range<usize>> {
+    let first = usize::try_from(range.first_blob).ok()?;
+    Some(first..first.checked_add(usize::try_from(range.blobs).ok()?)?)
+}
+
+/// Whether the ranges follow each other from the first blob on, leave only the end marker, and add up to the table.
+fn fits(total: Digest, blobs: usize, ranges: &[ranges::Range]) -> bool {
+    let mut next = 0;
+    let mut sum = Digest::default();
+    for range in ranges {
+        match blob_range(range) {
+            Some(r) if r.start == next && r.end <= blobs => next = r.end,
+            _ => return false,
+        }
+        let (Some(rows), Some(bytes)) = (sum.rows.checked_add(range.rows), sum.bytes.checked_add(range.bytes)) else {
+            return false;
+        };
+        sum = Digest { rows, bytes, sum: sum.sum.wrapping_add(range.digest) };
+    }
+    sum == total && next < blobs
+}
+
+/// Loads one unit through `copy_sql`.
+pub(super) async fn load(
+    repository: &Repository,
+    client: &mut Client,
+    copy_sql: &str,
+    blobs: &[BlobId],
+    unit: &Unit,
+    counters: &Counters,
+) -> Result<(), LoadError> {
+    let mut told = 0;
+    let result = stream(repository, client, copy_sql, blobs, unit, &mut |bytes| {
+        counters.bytes.fetch_add(bytes, Relaxed);
+        told += bytes;
+    })
+    .await;
+    match &result {
+        Ok(()) => {
+            counters.rows.fetch_add(unit.expected.rows, Relaxed);
+        }
+        Err(_) => {
+            counters.bytes.fetch_sub(told, Relaxed);
+        }
+    }
+    result
+}
+
+async fn stream(
+    repository: &Repository,
+    client: &mut Client,
+    copy_sql: &str,
+    blobs: &[BlobId],
+    unit: &Unit,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), LoadError> {
+    let mut source = repository.read_blobs(blobs[unit.blobs.clone()].to_vec(), PREFETCH);
+    let mut copy = client.copy_in(copy_sql).await.map_err(LoadError::Server)?;
+    let mut digester = RowDigester::new();
+    let mut tail = EndMarker::new(unit.whole);
+    let problem = loop {
+        match source.next().await {
+            None => break None,
+            Some(Err(error)) => break Some(LoadError::from(error)),
+            Some(Ok(blob)) => {
+                for part in tail.pass(&blob) {
+                    digester.update(part);
+                    copy.write(part).await.map_err(LoadError::Server)?;
+                    progress(part.len() as u64);
+                }
+            }
+        }
+    };
+    let problem = problem.or_else(|| difference(digester.digest(), &tail, unit));
+    if let Some(problem) = problem {
+        copy.abort("the data is not what was backed up").await.map_err(LoadError::Server)?;
+        return Err(problem);
+    }
+    let loaded = copy.finish().await.map_err(|error| {
+        if super::session::is_lost(&error) { LoadError::Unknown(error) } else { LoadError::Server(error) }
+    })?;
+    if loaded == unit.expected.rows {
+        Ok(())
+    } else {
+        Err(LoadError::Different(format!("the server took {loaded} of {} rows", unit.expected.rows)))
+    }
+}
+
+fn difference(found: Digest, tail: &EndMarker, unit: &Unit) -> Option<LoadError> {
+    if !tail.is_right() {
+        return Some(LoadError::Different("the data file does not end as it should".into()));
+    }
+    (found != unit.expected).then(|| {
+        LoadError::Different(format!(
+            "the data differs from what was backed up ({} rows with digest {:032x}, not {} with {:032x})",
+            found.rows, found.sum, unit.expected.rows, unit.expected.sum
+        ))
+    })
+}
+
+/// Keeps the last bytes of a whole file back, since they are no rows.
+struct EndMarker {
+    held: Vec<u8>,
+    passed: Vec<u8>,
+    wanted: bool,
+}
+
+impl EndMarker {
+    fn new(wanted: bool) -> Self {
+        Self { held: Vec::new(), passed: Vec::new(), wanted }
+    }
+
+    /// What can be sent now that `data` has come.
+    fn pass<'a>(&'a mut self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let keep = if self.wanted { TABLE_DATA_END.len() } else { 0 };
+        let (first, second): (&[u8], &[u8]) = if data.len() >= keep {
+            self.passed = std::mem::take(&mut self.held);
+            let (send, hold) = data.split_at(data.len() - keep);
+            self.held.extend_from_slice(hold);
+            (&self.passed, send)
+        } else {
+            self.held.extend_from_slice(data);
+            let hold = self.held.split_off(self.held.len().saturating_sub(keep));
+            self.passed = std::mem::replace(&mut self.held, hold);
+            (&self.passed, &[])
+        };
+        [first, second].into_iter().filter(|part| !part.is_empty())
+    }
+
+    fn is_right(&self) -> bool {
+        !self.wanted || self.held == TABLE_DATA_END
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first_blob: u64, blobs: u64, bytes: u64) -> ranges::Range {
+        ranges::Range { first_block: 0, end_block: None, rows: 1, bytes, digest: 5, first_blob, blobs }
+    }
+
+    #[test]
+    fn the_end_marker_is_held_back_wherever_the_file_is_cut() {
+        let file = b"1\ta\n2\tb\n\\.\n\n\n";
+        for cut in 0..=file.len() {
+            for second in cut..=file.len() {
+                let mut tail = EndMarker::new(true);
+                let mut sent = Vec::new();
+                for piece in [&file[..cut], &file[cut..second], &file[second..]] {
+                    tail.pass(piece).for_each(|part| sent.extend_from_slice(part));
+                }
+                assert_eq!(sent, b"1\ta\n2\tb\n");
+                assert!(tail.is_right());
+            }
+        }
+        let mut wrong = EndMarker::new(true);
+        assert_eq!(wrong.pass(b"1\ta\n").count(), 0);
+        assert!(!wrong.is_right());
+    }
+
+    #[test]
+    fn ranges_are_joined_to_units_and_must_add_up() {
+        let total = Digest { rows: 3, bytes: 100 << 20, sum: 15 };
+        let good = [range(0, 2, 40 << 20), range(2, 0, 0), range(2, 3, 60 << 20)];
+        let units = units(total, 6, Some(&good));
+        assert_eq!(units.iter().map(|u| u.blobs.clone()).collect::<Vec<_>>(), [0..2, 2..5]);
+        assert!(units.iter().all(|u| !u.whole));
+    }
+
+    #[test]
+    fn a_wrong_range_index_means_the_whole_file() {
+        let total = Digest { rows: 2, bytes: 20, sum: 10 };
+        let cases: [&[ranges::Range]; 4] = [
+            &[range(0, 2, 10), range(3, 1, 10)],
+            &[range(0, 2, 10)],
+            &[range(0, 2, 10), range(2, 99, 10)],
+            &[range(0, 2, 10), range(2, u64::MAX, 10)],
+        ];
+        for bad in cases {
+            assert_eq!(units(total, 5, Some(bad)), [Unit { blobs: 0..5, expected: total, whole: true }]);
+        }
+        assert!(units(total, 5, None)[0].whole);
+    }
+}

@@ -1,0 +1,95 @@
+//! Connections to the target: set up as pg_restore sets its own up, remembered so that an interrupt can cancel what they do.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use basekeep_postgres::{CancelToken, Client, ConnectOptions, Error};
+
+/// Settings of ours after pg_restore's. Values that a role or a managed service limits are raised only where they exist;
+/// commits need not wait for the disk, since the last one does; index builds get memory.
+const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+     WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+                    'transaction_timeout', 'idle_session_timeout');
+    SET client_min_messages = warning;
+    SET default_transaction_read_only = off;
+    SET synchronous_commit = off;
+    SET DateStyle = 'ISO';
+    SET IntervalStyle = 'postgres';
+    SET extra_float_digits = 3;
+    SELECT pg_catalog.set_config('maintenance_work_mem', '262144', false) FROM pg_catalog.pg_settings
+     WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144";
+
+/// How long an interrupt waits for the server to take the request to cancel.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+/// How often, and how long apart, a lost connection is tried again: long enough for a server to restart after a crash.
+const RECONNECTS: u32 = 8;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Opens connections to one database.
+pub(super) struct Connections {
+    options: ConnectOptions,
+    setup: Vec<String>,
+    tokens: Mutex<Vec<CancelToken>>,
+}
+
+impl Connections {
+    /// `setup` is pg_restore's session setup for the archive.
+    pub(super) fn new(options: ConnectOptions, setup: &str) -> Self {
+        // One statement a line, so that a setting which the target does not know can be left out.
+        let setup = setup.split_inclusive(";\n").map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        Self { options, setup, tokens: Mutex::default() }
+    }
+
+    /// The options of the target's database.
+    pub(super) fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// A new connection, ready for statements of the archive.
+    pub(super) async fn open(&self) -> Result<Client, Error> {
+        let mut client = Client::connect(&self.options, super::APPLICATION_NAME).await?;
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).push(client.cancel_token());
+        if let Err(error) = client.execute(&self.setup.concat()).await {
+            if is_lost(&error) {
+                return Err(error);
+            }
+            for statement in &self.setup {
+                match client.execute(statement).await {
+                    // A newer pg_dump's archive may set what an older server does not know.
+                    Ok(()) | Err(Error::Server(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        client.execute(SETTINGS).await?;
+        Ok(client)
+    }
+
+    /// A connection in place of a lost one.
+    pub(super) async fn reopen(&self) -> Result<Client, Error> {
+        let mut pause = RECONNECT_PAUSE;
+        for _ in 1..RECONNECTS {
+            if let Ok(client) = self.open().await {
+                return Ok(client);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(4));
+        }
+        self.open().await
+    }
+
+    /// Cancels what every connection is doing.
+    pub(super) async fn cancel_all(&self) {
+        let tokens = std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures::future::join_all(tokens.iter().map(CancelToken::cancel));
+        // A server that does not answer ends our statements when it notices that we are gone.
+        let _ = tokio::time::timeout(CANCEL_WAIT, all).await;
+    }
+}
+
+/// Whether the connection is gone, so that another one must be opened.
+pub(super) fn is_lost(error: &Error) -> bool {
+    use basekeep_postgres::ErrorClass::{LostConnection, Unreachable};
+    let fatal = matches!(error, Error::Server(e) if matches!(e.severity.as_str(), "FATAL" | "PANIC"));
+    fatal || matches!(error.class(), LostConnection | Unreachable) || matches!(error, Error::Closed)
+}
