@@ -4,8 +4,14 @@
 //! The rules follow `selectDumpableTable`, `processExtensionTables` and `makeTableDataInfo` of pg_dump. Everything is read with
 //! the rights of an ordinary role; what the role may not read is listed in [`Catalog::unreadable`].
 
-use crate::{Client, Error};
-use std::ops::Range;
+mod columns;
+mod copy_sql;
+mod fingerprint;
+mod queries;
+mod read;
+mod types;
+
+pub use read::read_catalog;
 
 /// Everything that [`read_catalog`] reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,7 +166,7 @@ pub struct Column {
     pub identity: Option<Identity>,
     /// `NOT NULL`.
     pub not_null: bool,
-    /// Value of rows that are older than the column, as array text.
+    /// Value that rows older than the column have, as the text of an array with one element.
     pub missing_value: Option<String>,
 }
 
@@ -272,38 +278,4 @@ pub enum UnreadableKind {
     PartitionedTable,
     /// A sequence.
     Sequence,
-}
-
-/// Reads the catalog in few round trips, whatever the number of tables. Call it in the snapshot's transaction, on a
-/// pinned session.
-pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
-    let _ = client;
-    todo!()
-}
-
-impl Table {
-    /// `COPY … TO STDOUT` of the whole table, or of the rows in a range of blocks (an end beyond the last possible block
-    /// means no end). A table that is not [divisible](Table::divisible) gives all rows for a range that starts at block 0
-    /// and none for others.
-    pub fn copy_out_sql(&self, blocks: Option<Range<u64>>) -> String {
-        let _ = blocks;
-        todo!()
-    }
-
-    /// `COPY … FROM STDIN` for the text that [`Table::copy_out_sql`] gives, through the root where it must be.
-    pub fn copy_in_sql(&self) -> String {
-        todo!()
-    }
-
-    /// The number of rows and the age of the youngest one in a range of blocks, as `count, min(age(xmin))`: what change
-    /// detection compares.
-    pub fn change_probe_sql(&self, blocks: Range<u64>) -> String {
-        let _ = blocks;
-        todo!()
-    }
-
-    /// The columns that COPY carries: all but generated ones.
-    pub fn copied_columns(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().filter(|column| column.generated.is_none())
-    }
 }

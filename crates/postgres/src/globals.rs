@@ -1,7 +1,12 @@
 //! What belongs to the whole cluster or to the database as such: roles, memberships, settings, tablespaces, and the
 //! database's owner, privileges, comment and settings. [`Globals::to_sql`] writes them as a script for stock psql.
 
-use crate::{Client, Error, Secret};
+mod read;
+mod script;
+
+pub use read::read_globals;
+
+use crate::Secret;
 
 /// Everything that [`read_globals`] reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +20,7 @@ pub struct Globals {
     /// Settings of roles, of roles in this database, and of this database.
     pub settings: Vec<Setting>,
     /// Privileges on configuration parameters (15 and newer).
-    pub parameter_privileges: Vec<ParameterPrivilege>,
+    pub parameter_privileges: Vec<ParameterPrivileges>,
     /// Tablespaces besides the two built in.
     pub tablespaces: Vec<Tablespace>,
     /// The database connected to.
@@ -98,11 +103,11 @@ pub struct Setting {
 
 /// `GRANT … ON PARAMETER`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterPrivilege {
+pub struct ParameterPrivileges {
     /// The parameter.
     pub parameter: String,
     /// What is granted on it.
-    pub privilege: Privilege,
+    pub privileges: Vec<Privilege>,
 }
 
 /// One granted privilege.
@@ -154,19 +159,4 @@ pub struct DatabaseProperties {
     pub allow_connections: bool,
     /// `IS_TEMPLATE`.
     pub is_template: bool,
-}
-
-/// Reads the globals; as an ordinary role too, then with [`Globals::missing`].
-pub async fn read_globals(client: &mut Client) -> Result<Globals, Error> {
-    let _ = client;
-    todo!()
-}
-
-impl Globals {
-    /// A script that stock psql loads with `ON_ERROR_STOP` into a server of the same or a newer version, as superuser, as
-    /// often as one likes. Roles that exist are adjusted, never dropped; the loading role and the bootstrap superuser keep
-    /// their attributes. What concerns the database applies when it exists under its name.
-    pub fn to_sql(&self) -> String {
-        todo!()
-    }
 }
