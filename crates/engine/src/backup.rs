@@ -112,7 +112,7 @@ async fn locked(
             }
             Err(stopped) => {
                 writer.abort().await;
-                return Err(stopped.into());
+                return Err(stopped.into_error());
             }
         }
     }
@@ -152,17 +152,17 @@ enum Stopped {
     Error(EngineError),
 }
 
-impl<E: Into<EngineError>> From<E> for Stopped {
-    fn from(error: E) -> Self {
-        Self::Error(error.into())
+impl From<EngineError> for Stopped {
+    fn from(error: EngineError) -> Self {
+        Self::Error(error)
     }
 }
 
-impl From<Stopped> for EngineError {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Error(error) => error,
-            Stopped::Moved(what) => EngineError::failed(format!("{what}, {ATTEMPTS} times in a row"))
+impl Stopped {
+    fn into_error(self) -> EngineError {
+        match self {
+            Self::Error(error) => error,
+            Self::Moved(what) => EngineError::failed(format!("{what}, {ATTEMPTS} times in a row"))
                 .hint("run the backup when no migration or TRUNCATE is running"),
         }
     }

@@ -119,3 +119,73 @@ impl<T, E: Into<EngineError>> ResultExt<T> for Result<T, E> {
         self.map_err(|error| error.into().within(doing()))
     }
 }
+
+impl From<basekeep_postgres::Error> for EngineError {
+    fn from(error: basekeep_postgres::Error) -> Self {
+        use basekeep_postgres::ErrorClass;
+        let kind = match error.class() {
+            ErrorClass::Unreachable | ErrorClass::Authentication => ErrorKind::Unreachable,
+            ErrorClass::Usage => ErrorKind::Usage,
+            ErrorClass::Denied | ErrorClass::LostConnection | ErrorClass::Server => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string()).hints_from(error.hints()).caused_by(error)
+    }
+}
+
+impl From<basekeep_postgres::ConninfoError> for EngineError {
+    fn from(error: basekeep_postgres::ConninfoError) -> Self {
+        Self::from(basekeep_postgres::Error::from(error))
+    }
+}
+
+impl From<basekeep_store::StoreError> for EngineError {
+    fn from(error: basekeep_store::StoreError) -> Self {
+        let hint = store_hint(error.kind);
+        Self::failed(error.to_string()).hints_from(hint).caused_by(error)
+    }
+}
+
+impl From<basekeep_repository::RepositoryError> for EngineError {
+    fn from(error: basekeep_repository::RepositoryError) -> Self {
+        use basekeep_repository::RepositoryError as E;
+        let (kind, hints): (_, Vec<String>) = match &error {
+            E::NotFound { .. } => (
+                ErrorKind::NoRepository,
+                vec!["create one with `basekeep init`, or name another place with --repo".into()],
+            ),
+            E::WrongPassword => (
+                ErrorKind::WrongPassword,
+                vec![
+                    "it comes from BASEKEEP_PASSWORD, BASEKEEP_PASSWORD_FILE, BASEKEEP_PASSWORD_COMMAND or basekeep.toml"
+                        .into(),
+                ],
+            ),
+            E::Locked { .. } => (
+                ErrorKind::Locked,
+                vec![
+                    "wait until the other work is done; a lock whose process is gone becomes stale after 30 minutes".into(),
+                    "`restic unlock` removes stale locks".into(),
+                ],
+            ),
+            E::LockLost { .. } => (ErrorKind::Locked, vec!["run it again; what was uploaded is found again".into()]),
+            E::AlreadyExists { .. } | E::NoSuchSnapshot { .. } | E::AmbiguousSnapshot { .. } => {
+                (ErrorKind::Usage, Vec::new())
+            }
+            E::Damaged { .. } | E::DamagedBlob { .. } | E::MissingBlob { .. } | E::DamagedTree { .. } => (
+                ErrorKind::Failed,
+                vec!["`basekeep verify --read-data` names everything that is damaged and what it touches".into()],
+            ),
+            E::Store(error) => (ErrorKind::Failed, store_hint(error.kind).into_iter().collect()),
+            _ => (ErrorKind::Failed, Vec::new()),
+        };
+        Self::new(kind, error.to_string()).hints_from(hints).caused_by(error)
+    }
+}
+
+fn store_hint(kind: basekeep_store::ErrorKind) -> Option<String> {
+    match kind {
+        basekeep_store::ErrorKind::NoSpace => Some("free some space there; no snapshot was made".into()),
+        basekeep_store::ErrorKind::Denied => Some("check the permissions of the repository's folder".into()),
+        _ => None,
+    }
+}

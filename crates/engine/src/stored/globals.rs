@@ -23,7 +23,7 @@ pub struct Globals {
     /// Settings of roles and databases.
     pub settings: Vec<Setting>,
     /// Privileges on configuration parameters.
-    pub parameter_privileges: Vec<ParameterPrivilege>,
+    pub parameter_privileges: Vec<ParameterPrivileges>,
     /// Tablespaces.
     pub tablespaces: Vec<Tablespace>,
     /// The database.
@@ -84,12 +84,12 @@ pub struct Privilege {
     pub grantable: bool,
 }
 
-/// A privilege on a configuration parameter.
+/// Privileges on a configuration parameter.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each field is what its name says")]
-pub struct ParameterPrivilege {
+pub struct ParameterPrivileges {
     pub parameter: String,
-    pub privilege: Privilege,
+    pub privileges: Vec<Privilege>,
 }
 
 /// A tablespace.
@@ -149,9 +149,9 @@ impl From<&live::Globals> for Globals {
             parameter_privileges: g
                 .parameter_privileges
                 .iter()
-                .map(|p| ParameterPrivilege {
+                .map(|p| ParameterPrivileges {
                     parameter: p.parameter.clone(),
-                    privilege: Privilege::from(&p.privilege),
+                    privileges: p.privileges.iter().map(Privilege::from).collect(),
                 })
                 .collect(),
             tablespaces: g.tablespaces.iter().map(Tablespace::from).collect(),
