@@ -4,6 +4,8 @@
 //! From 1.16 on objects of one owner and one set of privileges share a `BLOB METADATA` and a `BLOBS` entry
 //! (`getLOs`, `dumpLO`).
 
+use std::collections::HashMap;
+
 use bstr::BString;
 
 use crate::acl::{AclCommands, large_object_acl};
@@ -69,19 +71,17 @@ impl Archive {
         if self.header.version >= Version::RELKIND {
             self.add_grouped(objects)
         } else {
-            self.add_one_by_one(&objects)
+            self.add_one_by_one(objects)
         }
     }
 
-    fn add_one_by_one(
-        &mut self,
-        objects: &[(&LargeObject, Option<AclCommands>)],
-    ) -> Result<LargeObjectEntries, ArchiveError> {
+    fn add_one_by_one(&mut self, mut objects: Group<'_>) -> Result<LargeObjectEntries, ArchiveError> {
+        objects.sort_by_cached_key(|(object, _)| object.oid.to_string());
         if objects.is_empty() {
             return Ok(LargeObjectEntries::default());
         }
         let mut draft = Draft::new(self)?;
-        for (object, acl) in objects {
+        for (object, acl) in &objects {
             let tag = object.oid.to_string();
             let id = draft.push(NewEntry {
                 catalog: CatalogId { table_oid: PG_LARGEOBJECT, oid: object.oid },
@@ -119,10 +119,7 @@ impl Archive {
         })
     }
 
-    fn add_grouped(
-        &mut self,
-        objects: Vec<(&LargeObject, Option<AclCommands>)>,
-    ) -> Result<LargeObjectEntries, ArchiveError> {
+    fn add_grouped(&mut self, objects: Group<'_>) -> Result<LargeObjectEntries, ArchiveError> {
         let groups = group(objects);
         let mut draft = Draft::new(self)?;
         let mut metadata = Vec::with_capacity(groups.len());
@@ -156,29 +153,25 @@ impl Archive {
 
 type Group<'a> = Vec<(&'a LargeObject, Option<AclCommands>)>;
 
-/// Objects with the same owner and privileges together. Privileges that another role than the owner granted stay
-/// alone: pg_restore cannot repeat the statements that switch the session's user for each object of a group.
-fn group(mut objects: Group<'_>) -> Vec<Group<'_>> {
-    objects.sort_by(|(a, _), (b, _)| {
-        let key = |o: &LargeObject| (o.acl.is_none(), o.oid);
-        (&a.owner, a.acl.is_none(), &a.acl)
-            .cmp(&(&b.owner, b.acl.is_none(), &b.acl))
-            .then(key(a).cmp(&key(b)))
-    });
+/// Objects with the same owner and privileges together, sorted by name as pg_dump sorts all entries. Privileges that
+/// another role than the owner granted stay alone: pg_restore cannot repeat the statements that switch the session's
+/// user for each object of a group.
+fn group(objects: Group<'_>) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut open: HashMap<(&str, Option<&[String]>), usize> = HashMap::new();
     for (object, acl) in objects {
         let alone = acl.as_ref().is_some_and(|acl| acl.foreign_grantor);
-        match groups.last_mut() {
-            Some(group)
-                if !alone
-                    && group.len() < GROUP_LIMIT
-                    && group.first().is_some_and(|(o, _)| o.owner == object.owner && o.acl == object.acl) =>
-            {
-                group.push((object, acl));
+        let key = (object.owner.as_str(), object.acl.as_deref());
+        let group = open.get(&key).and_then(|index| groups.get_mut(*index));
+        match group.filter(|group| !alone && group.len() < GROUP_LIMIT) {
+            Some(group) => group.push((object, acl)),
+            None => {
+                open.insert(key, groups.len());
+                groups.push(vec![(object, acl)]);
             }
-            _ => groups.push(vec![(object, acl)]),
         }
     }
+    groups.sort_by_cached_key(group_name);
     groups
 }
 

@@ -1,0 +1,66 @@
+//! Databases to dump: a small one that shows each rule once, and the test kit's odd catalog when it is there.
+
+use std::path::Path;
+
+use crate::cluster::Cluster;
+
+/// A database with what matters for data entries.
+pub(crate) const SMALL: &str = include_str!("fixtures/small.sql");
+
+/// A source database called `source`.
+pub(crate) fn small(cluster: &Cluster) {
+    load(cluster, SMALL);
+}
+
+/// The odd catalog in a database called `source`; false when the fixture is missing.
+pub(crate) fn odd(cluster: &Cluster) -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/odd-catalog.sql");
+    match std::fs::read_to_string(path) {
+        Ok(fixture) => load(cluster, &fixture),
+        Err(_) => return false,
+    }
+    true
+}
+
+fn load(cluster: &Cluster, fixture: &str) {
+    cluster.create_database("source");
+    let sql = for_server(cluster, fixture);
+    // As one message: constraints that are checked late see all of its rows.
+    cluster.psql("source", &["-c", &sql]);
+}
+
+/// Leaves out the sections that the server cannot run; see the test kit's fixtures.
+fn for_server(cluster: &Cluster, fixture: &str) -> String {
+    let extensions = cluster.psql("postgres", &["-c", "SELECT name FROM pg_available_extensions"]);
+    let mut built_in = Vec::new();
+    for (feature, proof) in [
+        ("icu", "BEGIN; CREATE COLLATION c (provider = icu, locale = 'und'); ROLLBACK"),
+        ("lz4", "BEGIN; CREATE TABLE t (c text COMPRESSION lz4); ROLLBACK"),
+        ("xml", "SELECT '<a/>'::xml"),
+    ] {
+        let mut psql = cluster.client("psql", cluster.major, "postgres");
+        if psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-c", proof]).output().unwrap().status.success() {
+            built_in.push(feature);
+        }
+    }
+    let mut open: Vec<bool> = Vec::new();
+    let mut text = String::new();
+    for line in fixture.lines() {
+        let condition =
+            line.strip_prefix("-- ").and_then(|l| l.split_once(": ")).and_then(|(key, value)| match key {
+                "min" => Some(cluster.major >= value.parse().unwrap()),
+                "below" => Some(cluster.major < value.parse().unwrap()),
+                "needs-extension" => Some(extensions.lines().any(|e| e == value)),
+                "needs" => Some(built_in.contains(&value)),
+                _ => None,
+            });
+        match condition {
+            Some(holds) => open.push(holds),
+            None if line == "-- end" => assert!(open.pop().is_some(), "`-- end` without a section"),
+            None if open.iter().all(|holds| *holds) => text.push_str(line),
+            None => {}
+        }
+        text.push('\n');
+    }
+    text
+}
