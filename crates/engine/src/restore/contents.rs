@@ -19,10 +19,10 @@ const LARGEST_BLOBS_TOC: usize = 1 << 30;
 
 /// A snapshot's contents without the rows.
 pub(crate) struct Contents {
-    pub(super) archive: Archive,
-    pub(super) manifest: Manifest,
+    pub(crate) archive: Archive,
+    pub(crate) manifest: Manifest,
     /// `None` with the reason when they cannot be read.
-    pub(super) globals: Result<Globals, String>,
+    pub(crate) globals: Result<Globals, String>,
     /// By the data file's name below the source's folder.
     pub(super) ranges: Result<HashMap<String, Vec<ranges::Range>>, String>,
     /// Blobs of each file in the archive's folder, by name.
@@ -31,7 +31,7 @@ pub(crate) struct Contents {
 
 impl Contents {
     /// Reads them. The index must have been loaded.
-    pub(super) async fn read(repository: &Repository, snapshot: &Snapshot) -> Result<Self, EngineError> {
+    pub(crate) async fn read(repository: &Repository, snapshot: &Snapshot) -> Result<Self, EngineError> {
         let manifest = listing::manifest(repository, snapshot).await?;
         let toc = listing::read_file(repository, snapshot, path::TOC, LARGEST_TOC)
             .await?

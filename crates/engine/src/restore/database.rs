@@ -123,13 +123,13 @@ mod tests {
         assert_eq!(old.tablespace.as_deref(), Some("my space"));
         assert_eq!(
             old.create_sql("new", true, true),
-            "CREATE DATABASE new WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE' TABLESPACE = \"my space\""
+            "CREATE DATABASE \"new\" WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'C' LC_CTYPE = 'de_DE' TABLESPACE = \"my space\""
         );
         let icu = DatabaseOptions::parse(
             "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US';\n\nALTER DATABASE d IS_TEMPLATE = true;",
         );
         assert_eq!(icu.libc_locales().collect::<Vec<_>>(), ["en_US.UTF-8"]);
-        assert!(icu.create_sql("n", true, false).contains("LOCALE_PROVIDER = icu LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US'"));
+        assert!(icu.create_sql("n", true, false).contains("LOCALE_PROVIDER = \"icu\" LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US'"));
         assert!(!icu.create_sql("n", false, false).contains("LOCALE"));
         let builtin = DatabaseOptions::parse(
             "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = builtin LC_COLLATE = 'C' LC_CTYPE = 'C' BUILTIN_LOCALE = 'C.UTF-8';",

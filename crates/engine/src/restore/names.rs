@@ -79,14 +79,14 @@ fn quoted(text: &str, quote: char) -> (String, usize) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CopyStatement {
     /// The relation as written, quoted where needed.
-    pub(super) relation: String,
+    pub(crate) relation: String,
     /// The columns as names; empty for a table without columns.
-    pub(super) columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
 }
 
 impl CopyStatement {
     /// Reads the statement that pg_dump keeps with a table's data. `None` when it is none.
-    pub(super) fn parse(statement: &str) -> Option<Self> {
+    pub(crate) fn parse(statement: &str) -> Option<Self> {
         let mut tokens = tokens(statement);
         if tokens.next() != Some(Token::Word("COPY".into())) {
             return None;
@@ -100,7 +100,8 @@ impl CopyStatement {
                 Token::Word(word) if !in_columns && word == "FROM" => return Some(Self { relation, columns }),
                 Token::Mark(')') => in_columns = false,
                 Token::Word(name) | Token::Quoted(name) if in_columns => columns.push(name),
-                Token::Word(name) | Token::Quoted(name) => relation.push_str(&quote_identifier(&name)),
+                Token::Word(name) => relation.push_str(&name),
+                Token::Quoted(name) => relation.push_str(&quote_identifier(&name)),
                 Token::Mark('.') => relation.push('.'),
                 Token::Mark(',') => {}
                 Token::Mark(_) | Token::Text(_) => return None,
@@ -110,7 +111,7 @@ impl CopyStatement {
     }
 
     /// The columns as a list for SQL.
-    pub(super) fn column_list(&self) -> String {
+    pub(crate) fn column_list(&self) -> String {
         self.columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ")
     }
 }

@@ -246,9 +246,9 @@ mod tests {
         };
         assert_eq!(
             set(&setting("search_path", "\"$user\", public, \"Odd, one\"")),
-            "SET search_path TO '$user', 'public', 'Odd, one'"
+            "SET \"search_path\" TO '$user', 'public', 'Odd, one'"
         );
-        assert_eq!(set(&setting("search_path", "\"\"")), "SET search_path TO ''");
-        assert_eq!(set(&setting("my.Setting", "a, b")), "SET my.\"Setting\" TO 'a, b'");
+        assert_eq!(set(&setting("search_path", "\"\"")), "SET \"search_path\" TO ''");
+        assert_eq!(set(&setting("my.Setting", "a, b")), "SET \"my\".\"Setting\" TO 'a, b'");
     }
 }

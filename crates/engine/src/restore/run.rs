@@ -12,7 +12,7 @@ use super::outcome::Outcomes;
 use super::rows::Counters;
 use super::session::{Connections, is_lost};
 use super::work::{Action, Stage, Step, Work};
-use super::{APPLICATION_NAME, RestoreReport, parallel, target};
+use super::{RestoreReport, parallel, target};
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, Progress, ResultExt};
 
 /// `invalid_parameter_value`, for a locale that the operating system does not know.
