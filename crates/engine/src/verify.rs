@@ -1,6 +1,7 @@
 //! Integrity of the repository, told in the words of databases: which snapshots and tables a damaged file touches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -217,13 +218,15 @@ impl Names {
     async fn name(&mut self, repository: &Repository, id: SnapshotId, path: &str) -> String {
         let Some(snapshot) = self.snapshots.get(&id) else { return path.to_owned() };
         let inside = path.strip_prefix(listing::folder(snapshot)).unwrap_or(path).trim_start_matches('/');
-        if !self.tables.contains_key(&id) {
-            // The manifest itself may be what is damaged; then paths have to do.
-            let manifest = listing::manifest(repository, snapshot).await.ok();
-            self.tables.insert(id, manifest.map(by_file).unwrap_or_default());
-        }
-        let known = self.tables.get(&id).and_then(|tables| tables.get(inside));
-        known.cloned().unwrap_or_else(|| inside.to_owned())
+        let tables = match self.tables.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                // The manifest itself may be what is damaged; then paths have to do.
+                let manifest = listing::manifest(repository, snapshot).await.ok();
+                unknown.insert(manifest.map(by_file).unwrap_or_default())
+            }
+        };
+        tables.get(inside).cloned().unwrap_or_else(|| inside.to_owned())
     }
 }
 

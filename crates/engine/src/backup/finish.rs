@@ -146,7 +146,7 @@ fn new_snapshot(plan: &Plan, source: &Source, options: &BackupOptions) -> NewSna
         username: String::new(),
         paths: vec![format!("/{}", source.name)],
         tags: options.tags.clone(),
-        parent: plan.parent.clone(),
+        parent: plan.parent,
         program_version: format!("basekeep {}", env!("CARGO_PKG_VERSION")),
     }
 }
@@ -273,7 +273,7 @@ fn joined(read: &[ReadRange], end: &FileContent) -> (FileContent, Vec<ranges::Ra
         });
         content.blobs.extend_from_slice(&range.blobs);
         content.size += range.digest.bytes;
-        total = total + range.digest;
+        total += range.digest;
     }
     content.blobs.extend_from_slice(&end.blobs);
     content.size += end.size;

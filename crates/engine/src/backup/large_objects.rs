@@ -49,7 +49,7 @@ pub(super) async fn read(
         file.write(&part.data).await.doing(doing)?;
         digester.update(&part.data);
         if part.last {
-            read.digest = read.digest + digester.digest();
+            read.digest += digester.digest();
             read.contents.push(file.finish().await.doing(doing)?);
         } else {
             open = Some((file, digester));

@@ -84,7 +84,8 @@ pub(super) async fn read(
     let work = async {
         let readers = (0..plan.jobs.min(items)).map(|_| reading.connection());
         futures::future::try_join_all(readers).await?;
-        for item in std::mem::take(&mut *lock(&reading.for_the_leader)) {
+        let left = std::mem::take(&mut *lock(&reading.for_the_leader));
+        for item in left {
             let range = reading.range(leader, item).await?;
             reading.keep(item, range);
         }
@@ -179,7 +180,6 @@ impl Reading<'_> {
             }
             file.advance().await.doing(doing)?;
         }
-        drop(copy);
         let content = file.finish().await.doing(doing)?;
         if content.size != seen.bytes {
             let wrong = format!("{} bytes were read and {} were stored", seen.bytes, content.size);
