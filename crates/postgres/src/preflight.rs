@@ -2,8 +2,14 @@
 //!
 //! Nothing here changes the server or leaves a trace in a session that a pooler may hand to others.
 
-use crate::catalog::Unreadable;
-use crate::{ConnectOptions, Error};
+mod findings;
+mod pooling;
+mod server;
+
+use crate::catalog::{Catalog, Unreadable, read_catalog};
+use crate::{Client, ConnectOptions, Error, large_objects};
+use findings::Findings;
+use pooling::Pooling;
 
 /// The result of [`preflight`].
 #[derive(Clone, Debug)]
@@ -76,12 +82,81 @@ pub struct Facts {
     pub clock_difference_ms: i64,
     /// Whether something between us and the server answers in its place (its process id is not the server's).
     pub pooler: bool,
+    /// Tables whose rows would be backed up.
+    pub tables: usize,
+    /// Their size with TOAST, without indexes.
+    pub table_bytes: u64,
+    /// Large objects.
+    pub large_objects: u64,
     /// What the role may not read.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// Connects (twice) and looks.
+/// The oldest server that is supported.
+const OLDEST: u32 = 130_000;
+/// The first server that is not known yet.
+const UNKNOWN: u32 = 190_000;
+const APPLICATION: &str = "basekeep preflight";
+
+/// Connects (twice) and looks. An error means that the server could not be looked at; everything else is a finding.
 pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
-    let _ = options;
-    todo!()
+    let mut client = Client::connect(options, APPLICATION).await?;
+    let mut findings = Findings::default();
+    let mut facts = server::facts(&mut client).await?;
+    if facts.server_version < OLDEST {
+        findings.blocking(
+            "server-version",
+            format!("the server is PostgreSQL {}, older than 13", facts.server_version_text),
+            "upgrade the server, or back it up with its own pg_dump",
+        );
+        return Ok(findings.with(facts));
+    }
+    if facts.server_version >= UNKNOWN {
+        findings.warning(
+            "server-version",
+            format!("the server is PostgreSQL {}, newer than this program knows", facts.server_version_text),
+            "look for a newer release of basekeep; check a restore of this backup before relying on it",
+        );
+    } else {
+        findings.ok("server-version", format!("the server is PostgreSQL {}", facts.server_version_text));
+    }
+    server::report(&facts, &mut findings);
+
+    let pooling = pooling::probe(&mut client).await?;
+    facts.pooler = pooling.is_pooled();
+    pooling.report(client.options().port(), &mut findings);
+    if matches!(pooling, Pooling::Unusable) {
+        return Ok(findings.with(facts));
+    }
+
+    let (catalog, hints) = look_at_contents(&mut client).await?;
+    facts.tables = catalog.tables.len();
+    facts.table_bytes = catalog.tables.iter().map(|table| table.total_bytes).sum();
+    facts.large_objects = hints.large_objects;
+    findings::report_contents(&facts.role, &catalog, hints, &mut findings);
+    facts.unreadable = catalog.unreadable;
+    client.close().await;
+    Ok(findings.with(facts))
+}
+
+/// What is known of contents besides the catalog.
+struct Contents {
+    large_objects: u64,
+    unreadable_large_objects: u64,
+    standby: Option<server::Standby>,
+}
+
+/// Reads the catalog in a transaction whose settings end with it: a pooler would hand a session's settings to others.
+async fn look_at_contents(client: &mut Client) -> Result<(Catalog, Contents), Error> {
+    client
+        .execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off;
+             SET LOCAL statement_timeout = 0; SET LOCAL quote_all_identifiers = off",
+        )
+        .await?;
+    let catalog = read_catalog(client).await?;
+    let (large_objects, unreadable_large_objects) = large_objects::count(client).await?;
+    let standby = server::standby(client).await?;
+    client.execute("ROLLBACK").await?;
+    Ok((catalog, Contents { large_objects, unreadable_large_objects, standby }))
 }
