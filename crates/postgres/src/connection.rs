@@ -10,6 +10,7 @@ mod stream;
 mod wire;
 
 pub use cancel::CancelToken;
+pub(crate) use messages::version_number;
 pub use pinning::SESSION_PINNING;
 pub(crate) use wire::Message;
 
@@ -128,7 +129,9 @@ impl Client {
                 },
                 b'C' => current.take().into_iter().for_each(&mut *complete),
                 b'I' => {}
-                b'H' | b'd' | b'c' => misuse = Some(Error::Usage("COPY TO STDOUT goes through copy_out".into())),
+                b'H' | b'd' | b'c' => {
+                    misuse = Some(Error::Usage("COPY TO STDOUT goes through copy_out".into()))
+                }
                 b'G' => {
                     misuse = Some(Error::Usage("COPY FROM STDIN goes through copy_in".into()));
                     self.wire.send(|buf| frontend::copy_fail("not expected", buf)).await?;
@@ -256,7 +259,13 @@ impl Client {
     pub async fn close(mut self) {
         if self.state == State::Ready {
             // Whether it arrives does not matter any more.
-            let _ = self.wire.send(|buf| { frontend::terminate(buf); Ok(()) }).await;
+            let _ = self
+                .wire
+                .send(|buf| {
+                    frontend::terminate(buf);
+                    Ok(())
+                })
+                .await;
         }
         self.wire.shutdown().await;
     }

@@ -12,9 +12,7 @@ mod settings;
 mod url;
 
 pub use options::ConnectOptions;
-pub(crate) use settings::{
-    ChannelBinding, Endpoint, Keepalives, Method, Settings, SslMode, TargetSession,
-};
+pub(crate) use settings::{ChannelBinding, Endpoint, Keepalives, Method, Settings, SslMode, TargetSession};
 
 use crate::environment::Environment;
 use parameters::{Parameters, fill_from_environment};
@@ -46,7 +44,8 @@ impl ConninfoError {
 /// Given parameters, then the service file, then the environment. Defaults are not yet filled in.
 fn gather(conninfo: &str, env: &Environment) -> Result<Parameters, ConninfoError> {
     let conninfo = conninfo.trim();
-    let mut parameters = if url::is_url(conninfo) { url::parse(conninfo)? } else { keywords::parse(conninfo)? };
+    let mut parameters =
+        if url::is_url(conninfo) { url::parse(conninfo)? } else { keywords::parse(conninfo)? };
     service::fill(&mut parameters, env)?;
     fill_from_environment(&mut parameters, env);
     Ok(parameters)

@@ -122,11 +122,14 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Server(e) => e.class(),
-            Self::Connect { .. } | Self::HostNotFound { .. } | Self::WrongServer { .. } | Self::Timeout { .. } => {
-                ErrorClass::Unreachable
-            }
+            Self::Connect { .. }
+            | Self::HostNotFound { .. }
+            | Self::WrongServer { .. }
+            | Self::Timeout { .. } => ErrorClass::Unreachable,
             Self::Io(_) | Self::Closed => ErrorClass::LostConnection,
-            Self::Tls { .. } | Self::Authentication(_) | Self::PasswordMissing { .. } => ErrorClass::Authentication,
+            Self::Tls { .. } | Self::Authentication(_) | Self::PasswordMissing { .. } => {
+                ErrorClass::Authentication
+            }
             Self::Protocol(_) | Self::Value { .. } => ErrorClass::Server,
             Self::Conninfo(_) | Self::Usage(_) => ErrorClass::Usage,
         }

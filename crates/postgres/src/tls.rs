@@ -11,7 +11,10 @@ impl Connector {
     pub(crate) fn new(_settings: &Settings, _endpoint: &Endpoint) -> Result<Self, String> {
         Err("not there".into())
     }
-    pub(crate) async fn connect(&self, _stream: BufReader<TcpStream>) -> Result<TlsStream<BufReader<TcpStream>>, String> {
+    pub(crate) async fn connect(
+        &self,
+        _stream: BufReader<TcpStream>,
+    ) -> Result<TlsStream<BufReader<TcpStream>>, String> {
         Err("not there".into())
     }
 }

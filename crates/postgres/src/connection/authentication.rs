@@ -78,7 +78,9 @@ impl<'a> Exchange<'a> {
             SASL_FINAL => {
                 let mut scram = self.sasl.take().ok_or_else(malformed)?;
                 scram.finish(data).map_err(|e| {
-                    Error::Authentication(format!("the server could not prove that it knows the password: {e}"))
+                    Error::Authentication(format!(
+                        "the server could not prove that it knows the password: {e}"
+                    ))
                 })?;
                 self.server_proven = true;
             }

@@ -34,9 +34,13 @@ impl CancelToken {
     pub async fn cancel(&self) -> Result<(), Error> {
         let target = &*self.0;
         let send = async {
-            let mut stream =
-                establish::open_for_cancel(&target.endpoint, &target.address, &target.settings, target.encrypted)
-                    .await?;
+            let mut stream = establish::open_for_cancel(
+                &target.endpoint,
+                &target.address,
+                &target.settings,
+                target.encrypted,
+            )
+            .await?;
             let mut request = Vec::with_capacity(12 + target.key.len());
             request.extend((12 + target.key.len() as i32).to_be_bytes());
             request.extend(CANCEL_REQUEST.to_be_bytes());

@@ -34,19 +34,25 @@ pub(super) async fn connect(options: &ConnectOptions, application_name: &str) ->
     for wanted in rounds {
         for &index in &order {
             let endpoint = &settings.endpoints[index];
-            let addresses = match within(settings.connect_timeout, &looking_up(endpoint), socket::addresses(endpoint)).await {
-                Ok(addresses) => addresses,
-                Err(e) => {
-                    last = Some(e);
-                    continue;
-                }
-            };
+            let addresses =
+                match within(settings.connect_timeout, &looking_up(endpoint), socket::addresses(endpoint))
+                    .await
+                {
+                    Ok(addresses) => addresses,
+                    Err(e) => {
+                        last = Some(e);
+                        continue;
+                    }
+                };
             for address in addresses {
                 let attempt = Attempt { options, index, endpoint, address: &address, application_name };
                 match within(settings.connect_timeout, &attempt.what(), attempt.run(wanted)).await {
                     Ok(client) => return Ok(client),
                     // Another host would refuse the same password; only what another server may do better goes on.
-                    Err(e) if e.class() != ErrorClass::Unreachable && e.class() != ErrorClass::LostConnection => {
+                    Err(e)
+                        if e.class() != ErrorClass::Unreachable
+                            && e.class() != ErrorClass::LostConnection =>
+                    {
                         return Err(e);
                     }
                     Err(e) => last = Some(e),
@@ -108,9 +114,10 @@ impl Attempt<'_> {
         };
         let mut client = match (self.session(first).await, second) {
             // As libpq: the other way is tried when TLS fails, or when the server refuses this session as such.
-            (Err(e), Some(second)) if other_way_may_help(&e) => self.session(second).await.map_err(|other| {
-                if matches!(other, Error::Tls { .. }) { e } else { other }
-            })?,
+            (Err(e), Some(second)) if other_way_may_help(&e) => self
+                .session(second)
+                .await
+                .map_err(|other| if matches!(other, Error::Tls { .. }) { e } else { other })?,
             (result, _) => result?,
         };
         check_target(&mut client, wanted, self.endpoint).await?;
@@ -173,7 +180,11 @@ impl Attempt<'_> {
         wire.send(|buf| frontend::startup_message(parameters, buf)).await
     }
 
-    async fn authenticate(&self, client: &mut Client, server_end_point: Option<Vec<u8>>) -> Result<(), Error> {
+    async fn authenticate(
+        &self,
+        client: &mut Client,
+        server_end_point: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
         let password = self.options.password_for(self.index);
         let mut exchange = Exchange::new(self.options, password, client.encrypted, server_end_point);
         loop {
@@ -213,7 +224,8 @@ impl Attempt<'_> {
                 b'v' => {}
                 b'Z' => {
                     client.ready(&message)?;
-                    client.server_version = client.parameter("server_version").map_or(0, messages::version_number);
+                    client.server_version =
+                        client.parameter("server_version").map_or(0, messages::version_number);
                     return Ok(());
                 }
                 _ => return Err(client.unexpected(&message)),

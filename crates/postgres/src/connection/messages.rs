@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn fields_of_an_error_are_told_apart() {
         let error = server_error(b"SFEHLER\0VERROR\0C42P01\0Mno table\0P15\0Whier\0\0");
-        assert_eq!((error.severity.as_str(), error.code.as_str(), error.position), ("ERROR", "42P01", Some(15)));
+        assert_eq!(
+            (error.severity.as_str(), error.code.as_str(), error.position),
+            ("ERROR", "42P01", Some(15))
+        );
         assert_eq!(error.message, "no table");
     }
 

@@ -1,7 +1,7 @@
 //! Opens the socket to one address, with the TCP settings that were asked for.
 
-use crate::conninfo::{Endpoint, Keepalives, Settings};
 use crate::connection::stream::Stream;
+use crate::conninfo::{Endpoint, Keepalives, Settings};
 use crate::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +37,11 @@ pub(crate) async fn addresses(endpoint: &Endpoint) -> Result<Vec<Address>, Error
     Ok(addresses)
 }
 
-pub(crate) async fn open(endpoint: &Endpoint, address: &Address, settings: &Settings) -> Result<Stream, Error> {
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    address: &Address,
+    settings: &Settings,
+) -> Result<Stream, Error> {
     let failed = |source| Error::Connect { endpoint: endpoint.describe(), source };
     match address {
         Address::Unix => {

@@ -121,7 +121,9 @@ impl Wire {
         let length = u32::from_be_bytes(length) as usize;
         match length.checked_sub(4) {
             Some(body) if body <= longest_body(tag) => Ok(Some((tag, body))),
-            _ => Err(Error::Protocol(format!("a message of kind {:?} claims {length} bytes", char::from(tag)))),
+            _ => {
+                Err(Error::Protocol(format!("a message of kind {:?} claims {length} bytes", char::from(tag))))
+            }
         }
     }
 

@@ -30,7 +30,8 @@ impl ConnectOptions {
         let mut parameters = gather(conninfo, env)?;
         let settings = Settings::read(&parameters, env)?;
         let given_password = parameters.remove("password").filter(|p| !p.is_empty()).map(Secret::new);
-        let mut options = Self { parameters: Arc::new(parameters), settings, given_password, found: Vec::new() };
+        let mut options =
+            Self { parameters: Arc::new(parameters), settings, given_password, found: Vec::new() };
         options.look_up_passwords();
         Ok(options)
     }
@@ -108,12 +109,15 @@ impl ConnectOptions {
 
     /// Whether the password in use is one of the password file.
     pub(crate) fn password_is_from_file(&self) -> Option<&Path> {
-        let from_file = self.given_password.is_none() && self.found.iter().any(|f| matches!(f, Found::Password(_)));
+        let from_file =
+            self.given_password.is_none() && self.found.iter().any(|f| matches!(f, Found::Password(_)));
         self.settings.passfile.as_deref().filter(|_| from_file)
     }
 
     fn look_up_passwords(&mut self) {
-        let Some(path) = self.settings.passfile.clone().filter(|_| self.given_password.is_none()) else { return };
+        let Some(path) = self.settings.passfile.clone().filter(|_| self.given_password.is_none()) else {
+            return;
+        };
         self.found = (self.settings.endpoints.iter())
             .map(|endpoint| {
                 let default_directory =
@@ -142,12 +146,14 @@ impl ConnectOptions {
         let endpoints = &self.settings.endpoints;
         let mut query = Vec::new();
         let authority = if endpoints.iter().any(Endpoint::is_socket) {
-            let join = |f: &dyn Fn(&Endpoint) -> String| endpoints.iter().map(f).collect::<Vec<_>>().join(",");
+            let join =
+                |f: &dyn Fn(&Endpoint) -> String| endpoints.iter().map(f).collect::<Vec<_>>().join(",");
             query.push(("host", join(&|e| e.host.clone())));
             query.push(("port", join(&|e| e.port.to_string())));
             String::new()
         } else {
-            let host = |e: &Endpoint| if e.host.contains(':') { format!("[{}]", e.host) } else { encode(&e.host) };
+            let host =
+                |e: &Endpoint| if e.host.contains(':') { format!("[{}]", e.host) } else { encode(&e.host) };
             endpoints.iter().map(|e| format!("{}:{}", host(e), e.port)).collect::<Vec<_>>().join(",")
         };
         for keyword in ["sslmode", "sslrootcert", "target_session_attrs"] {
@@ -156,15 +162,33 @@ impl ConnectOptions {
         let query: Vec<String> =
             query.iter().map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, KEEP_VALUE))).collect();
         let mark = if query.is_empty() { "" } else { "?" };
-        format!("postgresql://{}@{authority}/{}{mark}{}", encode(self.user()), encode(self.database()), query.join("&"))
+        format!(
+            "postgresql://{}@{authority}/{}{mark}{}",
+            encode(self.user()),
+            encode(self.database()),
+            query.join("&")
+        )
     }
 
     /// Everything that a libpq program such as pg_dump needs to connect to the same place in the same way, as environment
     /// variables, so that nothing stands on a command line. The caller first removes `child_environment_removed` from
     /// what the child inherits. Keepalives have no variable and are left out.
     pub fn child_environment(&self) -> Vec<(String, OsString)> {
-        const OWN: &[&str] = &["host", "hostaddr", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey",
-            "sslcrl", "passfile", "application_name", "servicefile"];
+        const OWN: &[&str] = &[
+            "host",
+            "hostaddr",
+            "port",
+            "user",
+            "dbname",
+            "sslmode",
+            "sslrootcert",
+            "sslcert",
+            "sslkey",
+            "sslcrl",
+            "passfile",
+            "application_name",
+            "servicefile",
+        ];
         let mut variables: Vec<(String, OsString)> = (self.parameters.iter())
             .filter(|(keyword, _)| !OWN.contains(keyword))
             .filter_map(|(keyword, value)| Some((parameters::variable_of(keyword)?.to_owned(), value.into())))
@@ -199,8 +223,12 @@ impl ConnectOptions {
             RootCertificates::System => Some(system_bundle().unwrap_or_else(|| PathBuf::from("system"))),
             RootCertificates::Missing(path) => path.clone(),
         };
-        let files = [("PGSSLROOTCERT", &roots), ("PGSSLCERT", &tls.certificate), ("PGSSLKEY", &tls.key),
-            ("PGSSLCRL", &tls.revocation_file)];
+        let files = [
+            ("PGSSLROOTCERT", &roots),
+            ("PGSSLCERT", &tls.certificate),
+            ("PGSSLKEY", &tls.key),
+            ("PGSSLCRL", &tls.revocation_file),
+        ];
         for (name, path) in files {
             if let Some(path) = path.as_ref().filter(|_| tls.mode != SslMode::Disable) {
                 set(name, path.into());

@@ -72,8 +72,13 @@ pub(super) fn known(keyword: &str) -> Result<&'static str, ConninfoError> {
         return Ok(name);
     }
     let error = ConninfoError::new(format!("unknown connection parameter \"{keyword}\""));
-    if matches!(keyword, "pgbouncer" | "connection_limit" | "pool_timeout" | "schema" | "statement_cache_size") {
-        return Err(error.hint(format!("\"{keyword}\" belongs to an application's driver: leave it out here")));
+    if matches!(
+        keyword,
+        "pgbouncer" | "connection_limit" | "pool_timeout" | "schema" | "statement_cache_size"
+    ) {
+        return Err(
+            error.hint(format!("\"{keyword}\" belongs to an application's driver: leave it out here"))
+        );
     }
     let nearest = KNOWN
         .iter()

@@ -34,7 +34,10 @@ pub(super) fn look_up(path: &Path, wanted: &Wanted<'_>) -> Found {
     if !metadata.is_file() {
         return match path.to_str() {
             Some("/dev/null") => Found::Nothing,
-            _ => Found::Ignored(format!("the password file {} is not a plain file and is ignored", path.display())),
+            _ => Found::Ignored(format!(
+                "the password file {} is not a plain file and is ignored",
+                path.display()
+            )),
         };
     }
     #[cfg(unix)]

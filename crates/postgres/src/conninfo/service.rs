@@ -21,7 +21,10 @@ pub(super) fn fill(parameters: &mut Parameters, env: &Environment) -> Result<(),
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => continue,
             Err(e) => {
-                return Err(ConninfoError::new(format!("cannot read the service file {}: {e}", path.display())));
+                return Err(ConninfoError::new(format!(
+                    "cannot read the service file {}: {e}",
+                    path.display()
+                )));
             }
         };
         if let Some(found) = section(&text, &service, &path)? {
@@ -60,10 +63,8 @@ fn section(text: &str, service: &str, path: &Path) -> Result<Option<Parameters>,
         let (keyword, value) = line
             .split_once('=')
             .ok_or_else(|| ConninfoError::new(format!("{}: the line is not keyword=value", place())))?;
-        let keyword = known(keyword.trim_end()).map_err(|e| ConninfoError {
-            message: format!("{}: {}", place(), e.message),
-            hints: e.hints,
-        })?;
+        let keyword = known(keyword.trim_end())
+            .map_err(|e| ConninfoError { message: format!("{}: {}", place(), e.message), hints: e.hints })?;
         if matches!(keyword, "service" | "servicefile") {
             return Err(ConninfoError::new(format!("{}: a service cannot name another service", place())));
         }

@@ -70,7 +70,8 @@ words!(GssEncryption, "gssencmode", "disable" => Disable, "prefer" => Prefer, "r
 words!(LoadBalance, "load_balance_hosts", "disable" => Disable, "random" => Random);
 
 fn not_one_of(keyword: &str, value: &str, words: &[&str]) -> ConninfoError {
-    ConninfoError::new(format!("\"{value}\" is not a value of {keyword}")).hint(format!("one of: {}", words.join(", ")))
+    ConninfoError::new(format!("\"{value}\" is not a value of {keyword}"))
+        .hint(format!("one of: {}", words.join(", ")))
 }
 
 /// Which certificates are trusted.
@@ -167,10 +168,13 @@ impl Settings {
         let text = |keyword: &str| parameters.get(keyword).filter(|v| !v.is_empty()).cloned();
         let in_home = |path: &str| env.home.as_ref().map(|home| home.join(path));
         let user = text("user").or_else(|| env.user.clone()).ok_or_else(|| {
-            ConninfoError::new("no user name is given and the system knows none").hint("give user=… or PGUSER")
+            ConninfoError::new("no user name is given and the system knows none")
+                .hint("give user=… or PGUSER")
         })?;
         if GssEncryption::read(parameters, GssEncryption::Disable)? == GssEncryption::Require {
-            return Err(ConninfoError::new("gssencmode=require is not supported").hint("use TLS: sslmode=require"));
+            return Err(
+                ConninfoError::new("gssencmode=require is not supported").hint("use TLS: sslmode=require")
+            );
         }
         for unsupported in ["sslpassword", "replication"] {
             if text(unsupported).is_some_and(|v| !matches!(v.as_str(), "false" | "off" | "no" | "0")) {
@@ -191,9 +195,15 @@ impl Settings {
             keepalives: Keepalives {
                 off: integer(parameters, "keepalives")? == Some(0),
                 idle: integer(parameters, "keepalives_idle")?.and_then(positive).map(Duration::from_secs),
-                interval: integer(parameters, "keepalives_interval")?.and_then(positive).map(Duration::from_secs),
-                count: integer(parameters, "keepalives_count")?.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
-                user_timeout: integer(parameters, "tcp_user_timeout")?.and_then(positive).map(Duration::from_millis),
+                interval: integer(parameters, "keepalives_interval")?
+                    .and_then(positive)
+                    .map(Duration::from_secs),
+                count: integer(parameters, "keepalives_count")?
+                    .and_then(|n| u32::try_from(n).ok())
+                    .filter(|n| *n > 0),
+                user_timeout: integer(parameters, "tcp_user_timeout")?
+                    .and_then(positive)
+                    .map(Duration::from_millis),
             },
             target_session: TargetSession::read(parameters, TargetSession::Any)?,
             random_order: LoadBalance::read(parameters, LoadBalance::Disable)? == LoadBalance::Random,
@@ -207,7 +217,9 @@ impl Settings {
 }
 
 fn integer(parameters: &Parameters, keyword: &str) -> Result<Option<i64>, ConninfoError> {
-    let Some(text) = parameters.get(keyword).map(|v| v.trim()).filter(|v| !v.is_empty()) else { return Ok(None) };
+    let Some(text) = parameters.get(keyword).map(|v| v.trim()).filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
     match text.parse::<i32>() {
         Ok(number) => Ok(Some(number.into())),
         Err(_) => Err(ConninfoError::new(format!("\"{text}\" is not a number: {keyword}"))),
@@ -229,8 +241,12 @@ fn require_auth(text: &str) -> Result<RequireAuth, ConninfoError> {
             "scram-sha-256" => Ok(Method::ScramSha256),
             "none" => Ok(Method::None),
             "gss" | "sspi" | "oauth" => Ok(Method::Other),
-            other => Err(not_one_of("require_auth", other, &["password", "md5", "scram-sha-256", "none", "gss", "sspi"])
-                .hint("either all methods are negated with \"!\" or none")),
+            other => Err(not_one_of(
+                "require_auth",
+                other,
+                &["password", "md5", "scram-sha-256", "none", "gss", "sspi"],
+            )
+            .hint("either all methods are negated with \"!\" or none")),
         })
         .collect::<Result<_, _>>()?;
     Ok(RequireAuth { methods, negated })
@@ -245,7 +261,11 @@ fn endpoints(parameters: &Parameters) -> Result<Vec<Endpoint>, ConninfoError> {
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = if given("hostaddr") { addresses.len() } else { hosts.len() };
     if given("hostaddr") && given("host") && hosts.len() != addresses.len() {
-        return Err(ConninfoError::new(format!("{} hosts but {} hostaddr values", hosts.len(), addresses.len())));
+        return Err(ConninfoError::new(format!(
+            "{} hosts but {} hostaddr values",
+            hosts.len(),
+            addresses.len()
+        )));
     }
     if ports.len() != 1 && ports.len() != count {
         return Err(ConninfoError::new(format!("{count} hosts but {} ports", ports.len())));
@@ -255,12 +275,16 @@ fn endpoints(parameters: &Parameters) -> Result<Vec<Endpoint>, ConninfoError> {
         let port = match ports.get(i).or(ports.first()).map_or("", String::as_str) {
             "" => 5432,
             text => text.parse().ok().filter(|p| *p > 0).ok_or_else(|| {
-                ConninfoError::new(format!("\"{text}\" is not a port")).hint("ports are numbers from 1 to 65535")
+                ConninfoError::new(format!("\"{text}\" is not a port"))
+                    .hint("ports are numbers from 1 to 65535")
             })?,
         };
         let address: Option<IpAddr> = match addresses.get(i).map_or("", String::as_str) {
             "" => None,
-            text => Some(text.parse().map_err(|_| ConninfoError::new(format!("hostaddr \"{text}\" is not an address")))?),
+            text => Some(
+                text.parse()
+                    .map_err(|_| ConninfoError::new(format!("hostaddr \"{text}\" is not an address")))?,
+            ),
         };
         let host = match (hosts.get(i).map_or("", String::as_str), address) {
             ("", Some(address)) => address.to_string(),
@@ -291,13 +315,19 @@ impl TlsSettings {
         let default_mode = if system { SslMode::VerifyFull } else { SslMode::Prefer };
         let mode = SslMode::read(parameters, default_mode)?;
         if system && mode != SslMode::VerifyFull {
-            return Err(ConninfoError::new(format!("sslmode={} is too weak for sslrootcert=system", mode.word()))
-                .hint("use sslmode=verify-full"));
+            return Err(ConninfoError::new(format!(
+                "sslmode={} is too weak for sslrootcert=system",
+                mode.word()
+            ))
+            .hint("use sslmode=verify-full"));
         }
         let direct = SslNegotiation::read(parameters, SslNegotiation::Postgres)? == SslNegotiation::Direct;
         if direct && mode < SslMode::Require {
-            return Err(ConninfoError::new(format!("sslmode={} is too weak for sslnegotiation=direct", mode.word()))
-                .hint("use sslmode=require, verify-ca or verify-full"));
+            return Err(ConninfoError::new(format!(
+                "sslmode={} is too weak for sslnegotiation=direct",
+                mode.word()
+            ))
+            .hint("use sslmode=require, verify-ca or verify-full"));
         }
         let roots = match path("sslrootcert") {
             Some(_) if system => RootCertificates::System,

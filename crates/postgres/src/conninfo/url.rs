@@ -9,7 +9,9 @@ pub(super) fn is_url(text: &str) -> bool {
 
 fn after_scheme(text: &str) -> Option<&str> {
     ["postgresql://", "postgres://"].into_iter().find_map(|scheme| {
-        text.get(..scheme.len()).filter(|head| head.eq_ignore_ascii_case(scheme)).map(|_| &text[scheme.len()..])
+        text.get(..scheme.len())
+            .filter(|head| head.eq_ignore_ascii_case(scheme))
+            .map(|_| &text[scheme.len()..])
     })
 }
 
@@ -53,7 +55,11 @@ fn read_hosts(text: &str, parameters: &mut Parameters) -> Result<(), ConninfoErr
                 match (after, after.strip_prefix(':')) {
                     ("", _) => (address, ""),
                     (_, Some(port)) => (address, port),
-                    _ => return Err(ConninfoError::new("the URL has text after the \"]\" of an IPv6 address")),
+                    _ => {
+                        return Err(ConninfoError::new(
+                            "the URL has text after the \"]\" of an IPv6 address",
+                        ));
+                    }
                 }
             }
             None => part.split_once(':').unwrap_or((part, "")),
@@ -76,9 +82,11 @@ fn read_hosts(text: &str, parameters: &mut Parameters) -> Result<(), ConninfoErr
 fn read_query(query: &str, parameters: &mut Parameters) -> Result<(), ConninfoError> {
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (keyword, value) = pair.split_once('=').ok_or_else(|| {
-            ConninfoError::new("a parameter of the URL has no \"=\"").hint("write ?keyword=value&keyword2=value2")
+            ConninfoError::new("a parameter of the URL has no \"=\"")
+                .hint("write ?keyword=value&keyword2=value2")
         })?;
-        let (keyword, value) = (decode(keyword, "a parameter's name")?, decode(value, "a parameter's value")?);
+        let (keyword, value) =
+            (decode(keyword, "a parameter's name")?, decode(value, "a parameter's value")?);
         // What JDBC's URLs say.
         if keyword == "ssl" && value == "true" {
             parameters.insert("sslmode", "require".to_owned());
@@ -89,11 +97,11 @@ fn read_query(query: &str, parameters: &mut Parameters) -> Result<(), ConninfoEr
     Ok(())
 }
 
-const ENCODE: &str =
-    "write special characters of the password percent-encoded: % as %25, @ as %40, / as %2F, ? as %3F, # as %23, : as %3A";
+const ENCODE: &str = "write special characters of the password percent-encoded: % as %25, @ as %40, / as %2F, ? as %3F, # as %23, : as %3A";
 
 fn decode(text: &str, what: &str) -> Result<String, ConninfoError> {
-    let wrong = || ConninfoError::new(format!("{what} in the URL is not percent-encoded correctly")).hint(ENCODE);
+    let wrong =
+        || ConninfoError::new(format!("{what} in the URL is not percent-encoded correctly")).hint(ENCODE);
     let bytes = text.as_bytes();
     for (i, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'%') {
         let digits = bytes.get(i + 1..i + 3).ok_or_else(wrong)?;
@@ -119,23 +127,28 @@ mod tests {
         check("postgresql://", &[]);
         check("postgres://localhost", &[("host", "localhost")]);
         check("postgresql://u@h:5433/d", &[("dbname", "d"), ("host", "h"), ("port", "5433"), ("user", "u")]);
-        check("postgresql://u:p%40%2Fw@h/d%20b", &[("dbname", "d b"), ("host", "h"), ("password", "p@/w"), ("user", "u")]);
+        check(
+            "postgresql://u:p%40%2Fw@h/d%20b",
+            &[("dbname", "d b"), ("host", "h"), ("password", "p@/w"), ("user", "u")],
+        );
         check("postgresql:///d?host=/tmp&port=6", &[("dbname", "d"), ("host", "/tmp"), ("port", "6")]);
         check("postgresql://%2Fvar%2Frun/d", &[("dbname", "d"), ("host", "/var/run")]);
         check("postgresql://a:1,b:2/d", &[("dbname", "d"), ("host", "a,b"), ("port", "1,2")]);
         check("postgresql://a,b:2", &[("host", "a,b"), ("port", ",2")]);
         check("postgresql://[::1]:5/d", &[("dbname", "d"), ("host", "::1"), ("port", "5")]);
         check("postgresql://h?ssl=true", &[("host", "h"), ("sslmode", "require")]);
-        check("postgresql://h?connect_timeout=5&sslmode=disable", &[
-            ("connect_timeout", "5"),
-            ("host", "h"),
-            ("sslmode", "disable"),
-        ]);
+        check(
+            "postgresql://h?connect_timeout=5&sslmode=disable",
+            &[("connect_timeout", "5"), ("host", "h"), ("sslmode", "disable")],
+        );
     }
 
     #[test]
     fn an_at_sign_in_the_password_is_understood() {
-        check("postgresql://u:p@ss@h/d", &[("dbname", "d"), ("host", "h"), ("password", "p@ss"), ("user", "u")]);
+        check(
+            "postgresql://u:p@ss@h/d",
+            &[("dbname", "d"), ("host", "h"), ("password", "p@ss"), ("user", "u")],
+        );
     }
 
     #[test]

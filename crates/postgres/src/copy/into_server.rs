@@ -59,7 +59,13 @@ impl CopyIn<'_> {
         if self.frame.len() > HEADER {
             self.send_frame().await?;
         }
-        self.client.wire.send(|buf| { frontend::copy_done(buf); Ok(()) }).await?;
+        self.client
+            .wire
+            .send(|buf| {
+                frontend::copy_done(buf);
+                Ok(())
+            })
+            .await?;
         let mut rows = None;
         loop {
             let message = self.client.next_message().await?;

@@ -155,7 +155,10 @@ impl CopyOut<'_> {
         self.client.abandon();
         Error::Protocol(match announced {
             Some(announced) => {
-                format!("the server says it sent {announced} rows, {} have arrived", self.digester.digest().rows)
+                format!(
+                    "the server says it sent {announced} rows, {} have arrived",
+                    self.digester.digest().rows
+                )
             }
             None => "the COPY ended in the middle of a row".into(),
         })

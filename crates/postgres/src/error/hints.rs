@@ -17,7 +17,10 @@ pub(super) fn of(error: &Error) -> Vec<String> {
         Error::Authentication(_) => Vec::new(),
         Error::PasswordMissing { file_problem, .. } => {
             let mut hints: Vec<String> = file_problem.iter().cloned().collect();
-            hints.push("give it in PGPASSWORD or in ~/.pgpass (host:port:database:user:password, chmod 0600)".to_owned());
+            hints.push(
+                "give it in PGPASSWORD or in ~/.pgpass (host:port:database:user:password, chmod 0600)"
+                    .to_owned(),
+            );
             hints
         }
         Error::Protocol(_) => one("is this the port of a PostgreSQL server?"),
@@ -32,14 +35,18 @@ pub(super) fn of(error: &Error) -> Vec<String> {
 fn of_connect(endpoint: &str, source: &std::io::Error) -> Vec<String> {
     let socket = endpoint.starts_with(['/', '@']);
     let hint = match source.kind() {
-        ErrorKind::ConnectionRefused if socket => "a socket is there and no server behind it: start the server",
+        ErrorKind::ConnectionRefused if socket => {
+            "a socket is there and no server behind it: start the server"
+        }
         ErrorKind::ConnectionRefused => {
             "no server listens there: is it running, is the port right, does listen_addresses include this address?"
         }
         ErrorKind::NotFound => {
             "there is no such socket: is the server running, and is this its directory (unix_socket_directories) and port? give host=… for TCP"
         }
-        ErrorKind::PermissionDenied if socket => "this user may not enter the socket's directory: give host=… for TCP",
+        ErrorKind::PermissionDenied if socket => {
+            "this user may not enter the socket's directory: give host=… for TCP"
+        }
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
             "the address cannot be reached from here; an IPv6 address needs IPv6 on this machine (Supabase: use the session pooler, which has IPv4)"
         }
@@ -71,7 +78,9 @@ fn of_server(error: &ServerError) -> Vec<String> {
         "28P01" => {
             match &error.password_file {
                 Some(file) => add(&format!("the password came from {file}")),
-                None => add("check user and password; in a URL special characters of the password are percent-encoded"),
+                None => add(
+                    "check user and password; in a URL special characters of the password are percent-encoded",
+                ),
             }
             if message.contains("Tenant or user not found") {
                 add("a pooler's user is named user.project");
@@ -84,14 +93,20 @@ fn of_server(error: &ServerError) -> Vec<String> {
             add("the server's pg_hba.conf has no line for this address, user and database");
         }
         "28000" if message.contains("Peer authentication") || message.contains("Ident authentication") => {
-            add("the server compares the system's user with the role: give user=…, or host=localhost and a password");
+            add(
+                "the server compares the system's user with the role: give user=…, or host=localhost and a password",
+            );
         }
-        "28000" if message.contains("certificate") => add("the role logs in with a client certificate: sslcert=… and sslkey=…"),
+        "28000" if message.contains("certificate") => {
+            add("the role logs in with a client certificate: sslcert=… and sslkey=…")
+        }
         "28000" => add("check the role: does it exist, and may it log in?"),
         "3D000" => add("check the database's name (psql -l lists them)"),
         "53300" => add("all connections are taken: wait, close some, or use fewer jobs"),
         "57P03" => add("the server is starting up, shutting down or recovering: try again in a moment"),
-        "42501" => add("use a role that owns these objects, a superuser, or one that is a member of pg_read_all_data"),
+        "42501" => add(
+            "use a role that owns these objects, a superuser, or one that is a member of pg_read_all_data",
+        ),
         "57P01" => add("the server was told to end this session (a restart, or pg_terminate_backend)"),
         "57P02" | "57P05" => add("the server ended the session; try again"),
         "57014" => add("the command was cancelled, or ran into a timeout of the server (statement_timeout)"),
@@ -108,7 +123,12 @@ mod tests {
     use crate::error::ErrorClass;
 
     fn check(code: &str, message: &str, class: ErrorClass, hint: &str) {
-        let server = ServerError { severity: "FATAL".into(), code: code.into(), message: message.into(), ..Default::default() };
+        let server = ServerError {
+            severity: "FATAL".into(),
+            code: code.into(),
+            message: message.into(),
+            ..Default::default()
+        };
         let error = Error::Server(Box::new(server));
         assert_eq!(error.class(), class, "{code}");
         assert!(error.hints().iter().any(|h| h.contains(hint)), "{code}: {:?}", error.hints());
@@ -116,9 +136,24 @@ mod tests {
 
     #[test]
     fn refusals_of_the_server_say_what_to_do() {
-        check("28P01", "password authentication failed", ErrorClass::Authentication, "check user and password");
-        check("28000", "no pg_hba.conf entry for host \"x\", no encryption", ErrorClass::Authentication, "sslmode=require");
-        check("28000", "Peer authentication failed for user \"x\"", ErrorClass::Authentication, "host=localhost");
+        check(
+            "28P01",
+            "password authentication failed",
+            ErrorClass::Authentication,
+            "check user and password",
+        );
+        check(
+            "28000",
+            "no pg_hba.conf entry for host \"x\", no encryption",
+            ErrorClass::Authentication,
+            "sslmode=require",
+        );
+        check(
+            "28000",
+            "Peer authentication failed for user \"x\"",
+            ErrorClass::Authentication,
+            "host=localhost",
+        );
         check("3D000", "database \"x\" does not exist", ErrorClass::Usage, "psql -l");
         check("53300", "sorry, too many clients already", ErrorClass::Unreachable, "fewer jobs");
         check("57P03", "the database system is starting up", ErrorClass::Unreachable, "try again");

@@ -101,9 +101,11 @@ mod tests {
         };
         assert_eq!(error.to_string(), "invalid input syntax for type integer: \"…\" (SQLSTATE 22P02)");
         assert!(!format!("{error:?}").contains("hunter2"));
-        let german = ServerError { message: "ungültiger Wert »hunter2« für «hunter2»!".into(), ..error.clone() };
+        let german =
+            ServerError { message: "ungültiger Wert »hunter2« für «hunter2»!".into(), ..error.clone() };
         assert!(!german.to_string().contains("hunter2"));
-        let names = ServerError { code: "42P01".into(), message: "relation \"t\" does not exist".into(), ..error };
+        let names =
+            ServerError { code: "42P01".into(), message: "relation \"t\" does not exist".into(), ..error };
         assert_eq!(names.to_string(), "relation \"t\" does not exist (SQLSTATE 42P01)");
     }
 }
