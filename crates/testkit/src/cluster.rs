@@ -218,7 +218,6 @@ impl Inner {
         let socket_directory = self.directory.display().to_string();
         self.set(&[
             ("fsync", "off"),
-            ("synchronous_commit", "off"),
             ("full_page_writes", "off"),
             ("shared_buffers", "64MB"),
             ("max_connections", "100"),

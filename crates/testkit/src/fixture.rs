@@ -30,7 +30,7 @@ impl Features {
         let extensions = column(client, "SELECT name FROM pg_available_extensions").await;
         let built_in = column(
             client,
-            "SELECT 'icu' WHERE EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')
+            "SELECT 'icu' WHERE EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu')
              UNION ALL SELECT 'lz4' FROM pg_settings
                  WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)",
         )
@@ -52,7 +52,8 @@ impl Features {
     }
 }
 
-async fn column(client: &mut Client, sql: &str) -> BTreeSet<String> {
+/// The first column of a query's result, without NULLs.
+pub(crate) async fn column(client: &mut Client, sql: &str) -> BTreeSet<String> {
     let rows = client.query(sql).await.expect("a catalog query works");
     rows.iter().filter_map(|row| row.get(0).map(str::to_owned)).collect()
 }
@@ -118,7 +119,10 @@ mod tests {
         let hstore = ["hstore".to_owned()].into();
         assert_eq!(lines(&Features { major: 15, ..Features::default() }), ["a", "d"]);
         assert_eq!(lines(&Features { major: 15, built_in: xml, ..Features::default() }), ["a", "d"]);
-        assert_eq!(lines(&Features { major: 16, extensions: hstore, ..Features::default() }), ["a", "b", "e"]);
+        assert_eq!(
+            lines(&Features { major: 16, extensions: hstore, ..Features::default() }),
+            ["a", "b", "e"]
+        );
         let xml = ["xml".to_owned()].into();
         assert_eq!(lines(&Features { major: 18, built_in: xml, ..Features::default() }), ["a", "b", "c"]);
     }

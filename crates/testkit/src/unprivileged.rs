@@ -26,7 +26,8 @@ impl User {
     }
 
     fn parse(passwd: &str, name: &str) -> Option<Self> {
-        let mut fields = passwd.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
+        let mut fields =
+            passwd.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
         Some(Self { uid: fields.nth(2)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     }
 
