@@ -68,7 +68,7 @@ impl Cluster {
             .env("PGTZ", "UTC")
             .env("PGCLIENTENCODING", "UTF8")
             .arg("-d")
-            .arg(database);
+            .arg(format!("dbname={database}"));
         command
     }
 
