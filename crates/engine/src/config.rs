@@ -1,1 +1,149 @@
-//! `basekeep.toml`: reading, checking and resolving it.
+//! `basekeep.toml`: finding, reading and checking it, and turning its entries into sources and repositories.
+//!
+//! Unknown keys are errors that name the nearest known one. Relative paths are relative to the file, `~` is the home
+//! directory. Nothing here connects anywhere.
+
+mod dotenv;
+mod password;
+mod paths;
+mod read;
+
+use std::path::{Path, PathBuf};
+
+use basekeep_postgres::{ConnectOptions, Environment, Secret};
+
+use crate::backup::Source;
+use crate::{EngineError, ErrorKind};
+
+pub use dotenv::Dotenv;
+pub use password::PasswordFrom;
+pub use paths::expand;
+
+/// The file's name.
+pub const FILE_NAME: &str = "basekeep.toml";
+
+/// A checked `basekeep.toml`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// `[repository]`.
+    pub repository: RepositoryEntry,
+    /// `[source.*]`, in the order of the file.
+    pub sources: Vec<SourceEntry>,
+}
+
+/// `[repository]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepositoryEntry {
+    /// A folder (absolute by now) or a URL.
+    pub url: Option<String>,
+    /// Where its password comes from.
+    pub password: Option<PasswordFrom>,
+}
+
+/// `[source.<name>]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// The name under which its snapshots are kept.
+    pub name: String,
+    /// Connection URL or `key=value` string.
+    pub url: Secret,
+    /// Where its password comes from, unless the URL or libpq's means give it.
+    pub password: Option<PasswordFrom>,
+    /// The project's folder. Its `.env.local` and `.env` are looked into for the variable of `password_env`.
+    pub project: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads and checks the file. Errors are of kind `Usage` and name the line.
+    pub fn read(file: &Path, env: &Environment) -> Result<Self, EngineError> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let wrong = EngineError::usage(format!("cannot read {}: {error}", file.display()));
+            match error.kind() {
+                std::io::ErrorKind::NotFound => wrong.hint("`basekeep init` writes one"),
+                _ => wrong,
+            }
+        })?;
+        Self::parse(&text, file, env)
+    }
+
+    /// Checks `text` as if it were the content of `file`.
+    pub fn parse(text: &str, file: &Path, env: &Environment) -> Result<Self, EngineError> {
+        read::read(text, file, env)
+    }
+
+    /// The configuration for `folder`: its own, or that of the project that it is part of.
+    ///
+    /// Parent folders are looked into only up to the project's root (the nearest one with `.git` or `supabase`), so that
+    /// a file that somebody left in a shared folder such as `/tmp` is never used by accident.
+    pub fn find(folder: &Path) -> Option<PathBuf> {
+        let here = folder.join(FILE_NAME);
+        if here.is_file() {
+            return Some(here);
+        }
+        let root = folder.ancestors().find(|f| f.join(".git").exists() || f.join("supabase").is_dir())?;
+        folder
+            .ancestors()
+            .take_while(|f| f.starts_with(root))
+            .map(|f| f.join(FILE_NAME))
+            .find(|file| file.is_file())
+    }
+
+    /// The source of that name. The error names the nearest one.
+    pub fn source(&self, name: &str) -> Result<&SourceEntry, EngineError> {
+        self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.sources.iter().map(|s| s.name.as_str()).collect();
+            let error = EngineError::usage(format!(
+                "there is no source '{}' in {}",
+                name.escape_debug(),
+                self.file.display()
+            ));
+            match nearest(name, &names) {
+                Some(near) => error.hint(format!("did you mean '{near}'?")),
+                None if names.is_empty() => {
+                    error.hint("it has no sources; add a [source.NAME] section, or give a postgresql:// URL")
+                }
+                None => {
+                    error.hint(format!("its sources are {}; a postgresql:// URL works too", names.join(", ")))
+                }
+            }
+        })
+    }
+}
+
+impl SourceEntry {
+    /// How to connect, with the password that the entry names.
+    pub fn connect(&self, env: &Environment) -> Result<ConnectOptions, EngineError> {
+        let doing = || format!("source '{}'", self.name);
+        let options = connect_options(self.url.expose(), env).map_err(|error| error.within(doing()))?;
+        let Some(from) = &self.password else { return Ok(options) };
+        let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
+        let password = from.read(env, &dotenv).map_err(|error| error.within(doing()))?;
+        Ok(options.with_password(password))
+    }
+
+    /// The same as something to back up.
+    pub fn source(&self, env: &Environment) -> Result<Source, EngineError> {
+        Ok(Source { name: self.name.clone(), connect: self.connect(env)? })
+    }
+}
+
+/// Resolves a URL or `key=value` string; nothing is connected yet.
+pub fn connect_options(conninfo: &str, env: &Environment) -> Result<ConnectOptions, EngineError> {
+    ConnectOptions::resolve(conninfo, env).map_err(EngineError::from)
+}
+
+/// The one of `known` that was probably meant.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()), *k))
+        .filter(|(distance, k)| *distance <= 1 + k.chars().count().min(word.chars().count()) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, k)| k)
+}
+
+fn usage(message: String) -> EngineError {
+    EngineError::new(ErrorKind::Usage, message)
+}

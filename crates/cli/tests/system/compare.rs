@@ -65,7 +65,10 @@ async fn content(client: &mut Client, relation: &str, kind: &str) -> String {
     match kind {
         "S" => one_line(client, &format!("SELECT last_value, is_called FROM {relation}")).await,
         "m" => {
-            let sql = format!("SELECT relispopulated FROM pg_class WHERE oid = '{}'::regclass", relation.replace('\'', "''"));
+            let sql = format!(
+                "SELECT relispopulated FROM pg_class WHERE oid = '{}'::regclass",
+                relation.replace('\'', "''")
+            );
             if one_line(client, &sql).await == "f" {
                 return "not populated".into();
             }

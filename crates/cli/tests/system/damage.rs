@@ -80,8 +80,13 @@ fn remove(path: &Path, _: &[PathBuf]) {
 #[tokio::test]
 async fn damage_in_a_pack_names_the_pack_the_snapshot_and_the_table() {
     let case = Case::new().await;
-    let id = case.bench.run(["list", "--json"]).expect(0).json()["snapshots"][0]["id"].as_str().unwrap().to_owned();
-    for (what, damage) in [("flipped", flip as fn(&Path, &[PathBuf])), ("truncated", truncate), ("missing", remove)] {
+    let id = case.bench.run(["list", "--json"]).expect(0).json()["snapshots"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for (what, damage) in
+        [("flipped", flip as fn(&Path, &[PathBuf])), ("truncated", truncate), ("missing", remove)]
+    {
         let (repo, name) = case.damaged("data", damage);
         let ran = case.on(&repo, &["verify", "--read-data"]).expect(4);
         let told = ran.stdout + &ran.stderr;

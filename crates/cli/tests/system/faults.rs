@@ -52,7 +52,8 @@ async fn until(source: &TestDatabase, sql: &str) -> Option<String> {
     None
 }
 
-const COPYING: &str = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%COPY%' AND query NOT LIKE '%pg_stat_activity%'
+const COPYING: &str =
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE '%COPY%' AND query NOT LIKE '%pg_stat_activity%'
                        AND state = 'active' AND application_name LIKE 'basekeep%' LIMIT 1";
 
 #[tokio::test]
@@ -107,7 +108,8 @@ async fn kill_9_at_many_points_leaves_no_snapshot_or_a_whole_one() {
     bench.backup(&source.url()).expect(0);
     let whole = began.elapsed();
     for step in 1..=12_u32 {
-        load_sql(&source, &format!("UPDATE big SET a = md5(n::text || '{step}') WHERE n % 12 = {step} % 12")).await;
+        load_sql(&source, &format!("UPDATE big SET a = md5(n::text || '{step}') WHERE n % 12 = {step} % 12"))
+            .await;
         let before = bench.snapshots();
         let mut child = start(&bench, &source.url());
         // The moment to kill is what varies here; nothing is waited for.
@@ -160,7 +162,8 @@ async fn a_full_disk_is_named_and_leaves_no_snapshot() {
     let _unmount = Unmount(small.clone());
     let repo = small.join("repo");
     bench.run(["init", "--repo", repo.to_str().unwrap()]).expect(0);
-    let ran = bench.run(["backup", &source.url(), "--name", "source", "--repo", repo.to_str().unwrap()]).expect(1);
+    let ran =
+        bench.run(["backup", &source.url(), "--name", "source", "--repo", repo.to_str().unwrap()]).expect(1);
     assert!(ran.stderr.contains("space"), "the disk is named: {}", ran.stderr);
     let listed = bench.run(["list", "--json", "--repo", repo.to_str().unwrap()]).expect(0).json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 0);

@@ -10,7 +10,8 @@ use crate::program::Bench;
 async fn pgbench_sums_agree_in_a_backup_taken_under_load() {
     let source = TestCluster::private(15, &[]).create_database();
     let pgbench = tool("pgbench", 15);
-    let made = Command::new(&pgbench).args(["-i", "-q", "-s", "5"]).arg(source.socket_url()).output().unwrap();
+    let made =
+        Command::new(&pgbench).args(["-i", "-q", "-s", "5"]).arg(source.socket_url()).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut load =
         Command::new(&pgbench).args(["-n", "-c", "4", "-T", "600"]).arg(source.socket_url()).spawn().unwrap();

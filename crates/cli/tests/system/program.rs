@@ -89,8 +89,16 @@ impl Bench {
     /// Restores the newest snapshot with stock restic; the source's folder.
     pub(crate) fn restic_restore(&self) -> PathBuf {
         let target = self.folder.path().join("stock");
-        self.restic(["restore", "latest", "--host", "source", "--verify", "--target", target.to_str().unwrap()])
-            .expect(0);
+        self.restic([
+            "restore",
+            "latest",
+            "--host",
+            "source",
+            "--verify",
+            "--target",
+            target.to_str().unwrap(),
+        ])
+        .expect(0);
         target.join("source")
     }
 }

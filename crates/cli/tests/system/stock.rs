@@ -35,7 +35,11 @@ async fn recovers_with_stock_programs(major: u32, fixture: &str) {
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     )
     .unwrap();
-    let script = Command::new("sh").arg(folder.join("restore.sh")).arg(fresh_cluster.socket_url()).env("PATH", path).output();
+    let script = Command::new("sh")
+        .arg(folder.join("restore.sh"))
+        .arg(fresh_cluster.socket_url())
+        .env("PATH", path)
+        .output();
     Ran::of(script.unwrap()).expect(0);
     assert_same(&expected, &picture(&fresh_cluster, major).await);
 }

@@ -13,7 +13,8 @@ use crate::program::Bench;
 
 /// A type and a strategy for the text of its values. What the server refuses as input becomes NULL.
 fn types() -> Vec<(&'static str, BoxedStrategy<String>)> {
-    let text = || "(\\PC|[\\t\\n\\r\\\\\"'{},.]|\\\\\\.|\\\\N){0,40}".prop_map(|s| s.replace('\0', "")).boxed();
+    let text =
+        || "(\\PC|[\\t\\n\\r\\\\\"'{},.]|\\\\\\.|\\\\N){0,40}".prop_map(|s| s.replace('\0', "")).boxed();
     let int = |low: i64, high: i64| {
         prop_oneof![Just(low), Just(high), Just(0), low..=high].prop_map(|n| n.to_string()).boxed()
     };
@@ -79,14 +80,17 @@ fn types() -> Vec<(&'static str, BoxedStrategy<String>)> {
             let items: Vec<String> = items
                 .into_iter()
                 .map(|item| match item {
-                    Some(s) => format!("\"{}\"", s.replace('\0', "").replace('\\', "\\\\").replace('"', "\\\"")),
+                    Some(s) => {
+                        format!("\"{}\"", s.replace('\0', "").replace('\\', "\\\\").replace('"', "\\\""))
+                    }
                     None => "NULL".into(),
                 })
                 .collect();
             format!("{{{}}}", items.join(","))
         })
         .boxed();
-    let address = (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(a, bits)| format!("{}.{}.{}.{}/{bits}", a[0], a[1], a[2], a[3]));
+    let address = (any::<[u8; 4]>(), 0..=32_u8)
+        .prop_map(|(a, bits)| format!("{}.{}.{}.{}/{bits}", a[0], a[1], a[2], a[3]));
     vec![
         ("text", text()),
         ("varchar(50)", text()),
@@ -104,7 +108,12 @@ fn types() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("date", date()),
         ("timestamp", moment()),
         ("timestamptz", moment()),
-        ("time", (0..24, 0..60, 0..60, 0..1_000_000).prop_map(|(h, m, s, u)| format!("{h}:{m}:{s}.{u:06}")).boxed()),
+        (
+            "time",
+            (0..24, 0..60, 0..60, 0..1_000_000)
+                .prop_map(|(h, m, s, u)| format!("{h}:{m}:{s}.{u:06}"))
+                .boxed(),
+        ),
         ("timetz", (0..24, 0..60, -14..15).prop_map(|(h, m, z)| format!("{h}:{m}:00{z:+03}")).boxed()),
         ("interval", interval),
         ("uuid", any::<u128>().prop_map(|n| format!("{n:032x}")).boxed()),
@@ -125,7 +134,10 @@ fn types() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("polygon", (point(), point(), point()).prop_map(|(a, b, c)| format!("({a},{b},{c})")).boxed()),
         ("circle", (point(), 0..100).prop_map(|(p, r)| format!("<{p},{r}>")).boxed()),
         ("line", (1..9, number(), number()).prop_map(|(a, b, c)| format!("{{{a},{b},{c}}}")).boxed()),
-        ("int4range", (any::<i16>(), 0..100).prop_map(|(a, n)| format!("[{a},{})", i32::from(a) + n)).boxed()),
+        (
+            "int4range",
+            (any::<i16>(), 0..100).prop_map(|(a, n)| format!("[{a},{})", i32::from(a) + n)).boxed(),
+        ),
         ("numrange", (number(), 0..9).prop_map(|(a, _)| format!("({a},]")).boxed()),
         ("tstzrange", moment().prop_map(|a| format!("[\"{a}\",)")).boxed()),
         ("int8multirange", (0..50, 60..90).prop_map(|(a, b)| format!("{{[{a},55),[{b},100)}}")).boxed()),
@@ -133,7 +145,12 @@ fn types() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("tsquery", "[a-z]{1,5}( [&|] ![a-z]{1,5}){0,3}".boxed()),
         ("text[]", array.clone()),
         ("varchar[]", array),
-        ("int[]", prop::collection::vec(any::<i32>(), 0..5).prop_map(|v| format!("{v:?}").replace('[', "{").replace(']', "}")).boxed()),
+        (
+            "int[]",
+            prop::collection::vec(any::<i32>(), 0..5)
+                .prop_map(|v| format!("{v:?}").replace('[', "{").replace(']', "}"))
+                .boxed(),
+        ),
         ("pg_lsn", (any::<u32>(), any::<u32>()).prop_map(|(a, b)| format!("{a:X}/{b:X}")).boxed()),
         ("tid", (any::<u32>(), any::<u16>()).prop_map(|(a, b)| format!("({a},{b})")).boxed()),
         ("oid", any::<u32>().prop_map(|n| n.to_string()).boxed()),
@@ -152,7 +169,10 @@ async fn random_values_of_all_built_in_types_come_back_the_same() {
          EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;",
     );
     for (number, (kind, strategy)) in types.iter().enumerate() {
-        let _ = write!(sql, "CREATE TABLE t{number} (n int, v {kind}); INSERT INTO t{number} SELECT n, pg_temp.try(v, ");
+        let _ = write!(
+            sql,
+            "CREATE TABLE t{number} (n int, v {kind}); INSERT INTO t{number} SELECT n, pg_temp.try(v, "
+        );
         let _ = write!(sql, "{})::{kind} FROM (VALUES (0, NULL)", quote_literal(kind));
         for row in 1..=150 {
             let value = strategy.new_tree(&mut runner).unwrap().current();

@@ -1,0 +1,52 @@
+//! One module per command.
+
+use basekeep_engine::EngineError;
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::Exit;
+
+mod backup;
+mod completions;
+mod demo;
+mod doctor;
+mod drill;
+mod init;
+mod list;
+mod man;
+mod manifest;
+mod restore;
+mod show;
+mod verify;
+
+/// The commands, in the order of a first day.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(init::Init),
+    Doctor(doctor::Doctor),
+    Backup(backup::Backup),
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Drill(drill::Drill),
+    Restore(restore::Restore),
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, EngineError> {
+    match command {
+        Command::Init(command) => init::run(&command, context).await,
+        Command::Doctor(command) => doctor::run(&command, context).await,
+        Command::Backup(command) => backup::run(&command, context).await,
+        Command::List(command) => list::run(&command, context).await,
+        Command::Show(command) => show::run(&command, context).await,
+        Command::Verify(command) => verify::run(&command, context).await,
+        Command::Drill(command) => drill::run(&command, context).await,
+        Command::Restore(command) => restore::run(&command, context).await,
+        Command::Demo(command) => demo::run(&command, context).await,
+        Command::Completions(command) => completions::run(&command, context),
+        Command::Man(command) => man::run(&command, context),
+    }
+}

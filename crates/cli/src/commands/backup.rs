@@ -1,0 +1,201 @@
+//! `basekeep backup`: one snapshot of each source.
+
+use std::path::PathBuf;
+
+use basekeep_engine::backup::{self, BackupOptions, BackupReport};
+use basekeep_engine::{EngineError, ErrorKind};
+use basekeep_repository::Repository;
+use clap::Args;
+use serde::Serialize;
+
+use super::manifest::{self, MissingDocument, WarningDocument};
+use crate::context::Context;
+use crate::context::sources::Wanted;
+use crate::exit::Exit;
+use crate::output::{ErrorBody, units};
+use crate::progress;
+
+/// Back up databases, one snapshot each
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Names from basekeep.toml or postgresql:// URLs [default: all configured sources]
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// Name the source that is given as a URL [default: its database and host]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Tag the snapshots; can be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Connections that read rows [default: chosen by the machine and the database]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// The pg_dump to use [default: the one that fits the server]
+    #[arg(long, value_name = "FILE")]
+    pg_dump: Option<PathBuf>,
+    /// Say what would be backed up; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    snapshots: Vec<SourceDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct SourceDocument<'a> {
+    source: &'a str,
+    /// `null` for a dry run or after an error.
+    id: Option<&'a str>,
+    #[serde(flatten)]
+    done: Option<DoneDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct DoneDocument<'a> {
+    time: String,
+    tables: u64,
+    rows: u64,
+    bytes: u64,
+    added_bytes: u64,
+    seconds: f64,
+    not_captured: Vec<MissingDocument<'a>>,
+    warnings: Vec<WarningDocument<'a>>,
+}
+
+pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, EngineError> {
+    check_tags(&command.tags)?;
+    let wanted = context.wanted_sources(&command.sources, command.name.as_deref())?;
+    let repository = context.open_repository().await?;
+    let mut exit = Exit::Done;
+    let mut results = Vec::new();
+    for source in &wanted {
+        let result = one(command, context, &repository, source).await;
+        let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
+        exit = exit.worst(end_of(&result));
+        report(context, source.name(), &result)?;
+        results.push((source.name(), result));
+        if stop {
+            break;
+        }
+    }
+    if context.output.json {
+        progress::emit(&context.output, &document(&results))?;
+    }
+    Ok(exit)
+}
+
+fn check_tags(tags: &[String]) -> Result<(), EngineError> {
+    let wrong =
+        |tag: &&String| tag.trim().is_empty() || tag.contains(',') || tag.chars().any(char::is_control);
+    match tags.iter().find(wrong) {
+        Some(tag) => Err(EngineError::usage(format!("'{}' cannot be a tag", tag.escape_debug()))
+            .hint("a tag is not empty and has no comma; give --tag several times for several tags")),
+        None => Ok(()),
+    }
+}
+
+async fn one(
+    command: &Backup,
+    context: &Context,
+    repository: &Repository,
+    wanted: &Wanted,
+) -> Result<BackupReport, EngineError> {
+    let source = wanted.resolve(context)?;
+    let options = BackupOptions {
+        tags: command.tags.clone(),
+        jobs: command.jobs.map(usize::from),
+        dry_run: command.dry_run,
+        pg_dump: command.pg_dump.clone(),
+    };
+    context.output.note(&format!("backing up {} ({})", source.name, source.connect.redacted()));
+    let observer = context.observer_of(&source.name);
+    backup::backup(repository, &source, &options, observer, &context.interrupt).await
+}
+
+fn end_of(result: &Result<BackupReport, EngineError>) -> Exit {
+    match result {
+        Ok(report) if report.manifest.not_captured.is_empty() => Exit::Done,
+        Ok(_) => Exit::Incomplete,
+        Err(error) => Exit::of(error),
+    }
+}
+
+/// Tells how one source ended, as soon as it has.
+fn report(
+    context: &Context,
+    name: &str,
+    result: &Result<BackupReport, EngineError>,
+) -> Result<(), EngineError> {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            context.output.error(error);
+            return Ok(());
+        }
+    };
+    if context.output.json {
+        return Ok(());
+    }
+    manifest::tell_not_captured(&context.output, &report.manifest);
+    if !context.output.quiet {
+        context.output.data(&summary(name, report))?;
+    }
+    Ok(())
+}
+
+fn summary(name: &str, report: &BackupReport) -> String {
+    let manifest = &report.manifest;
+    let totals = &manifest.totals;
+    let what = match &report.snapshot {
+        Some(id) => format!("snapshot {} of {name}", units::short(id)),
+        None => format!("dry run: nothing written; a snapshot of {name} would hold about"),
+    };
+    let size = units::bytes(totals.bytes + manifest.large_objects.bytes);
+    let mut text = format!(
+        "{what}: {}, {}, {size}",
+        units::counted(totals.tables, "table", "tables"),
+        units::counted(totals.rows, "row", "rows"),
+    );
+    if manifest.large_objects.count > 0 {
+        text += &format!(
+            " with {}",
+            units::counted(manifest.large_objects.count, "large object", "large objects")
+        );
+    }
+    if report.snapshot.is_some() {
+        text += &format!(
+            "; {} added in {}",
+            units::bytes(totals.added_bytes),
+            units::duration(std::time::Duration::from_secs_f64(manifest.duration_seconds.max(0.0)))
+        );
+    }
+    text + "\n"
+}
+
+fn document<'a>(results: &'a [(&'a str, Result<BackupReport, EngineError>)]) -> Document<'a> {
+    let snapshots = results.iter().map(|(source, result)| match result {
+        Ok(report) => {
+            SourceDocument { source, id: report.snapshot.as_deref(), done: Some(done(report)), error: None }
+        }
+        Err(error) => SourceDocument { source, id: None, done: None, error: Some(ErrorBody::of(error)) },
+    });
+    Document { snapshots: snapshots.collect() }
+}
+
+fn done(report: &BackupReport) -> DoneDocument<'_> {
+    let manifest = &report.manifest;
+    DoneDocument {
+        time: manifest.time.to_string(),
+        tables: manifest.totals.tables,
+        rows: manifest.totals.rows,
+        bytes: manifest.totals.bytes + manifest.large_objects.bytes,
+        added_bytes: manifest.totals.added_bytes,
+        seconds: manifest.duration_seconds,
+        not_captured: manifest.not_captured.iter().map(MissingDocument::of).collect(),
+        warnings: manifest.warnings.iter().map(WarningDocument::of).collect(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The repository: place, password, opening, snapshots, free space.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use basekeep_engine::config::PasswordFrom;
+use basekeep_engine::listing::{self, Filter};
+
+use super::checks::Group;
+use crate::context::Context;
+use crate::output::units;
+
+/// Below this a backup may end for lack of space, whatever the database's size.
+const LITTLE_SPACE: u64 = 1 << 30;
+
+pub(super) async fn look(context: &Context, needed_bytes: u64) -> Group {
+    let place = match context.repository_place() {
+        Ok(place) => place,
+        Err(error) => return Group::failed("repository", "repository", &error),
+    };
+    let mut group = Group::new(format!("repository {}", place.url));
+    match context.password_from(&place) {
+        Ok(Some(PasswordFrom::File(file))) => key_file(&file, &mut group),
+        Ok(_) => {}
+        Err(error) => {
+            group.error("password", &error);
+            return group;
+        }
+    }
+    let repository = match context.open_repository().await {
+        Ok(repository) => repository,
+        Err(error) => {
+            group.error("repository", &error);
+            return group;
+        }
+    };
+    match listing::list(&repository, &Filter::default()).await {
+        Ok(listing) => {
+            let count = listing.snapshots.len() as u64;
+            let newest = listing
+                .snapshots
+                .last()
+                .map(|newest| format!(", the newest of {}", units::time(newest.time)));
+            let what = format!(
+                "opens; {}{}",
+                units::counted(count, "snapshot", "snapshots"),
+                newest.unwrap_or_default()
+            );
+            group.ok("repository", what);
+            if !listing.unreadable.is_empty() {
+                let damaged = units::counted(listing.unreadable.len() as u64, "snapshot", "snapshots");
+                let hint = "`basekeep verify` says what is damaged".to_owned();
+                group.warning("snapshots", format!("{damaged} cannot be read"), vec![hint]);
+            }
+        }
+        Err(error) => group.error("repository", &error),
+    }
+    if !place.url.contains("://") {
+        space(Path::new(&place.url), needed_bytes, &mut group);
+    }
+    group
+}
+
+fn key_file(file: &Path, group: &mut Group) {
+    let Ok(metadata) = std::fs::metadata(file) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        group.warning(
+            "password-file",
+            format!("others may read the password file {} (mode {mode:o})", file.display()),
+            vec![format!("`chmod 600 {}`", file.display())],
+        );
+    }
+}
+
+fn space(folder: &Path, needed_bytes: u64, group: &mut Group) {
+    let Ok(file_system) = nix::sys::statvfs::statvfs(folder) else { return };
+    let free = (file_system.blocks_available() as u64).saturating_mul(file_system.fragment_size() as u64);
+    let what = format!("{} free", units::bytes(free));
+    // Rows usually compress to less than half; indexes are not stored at all.
+    if free < LITTLE_SPACE || free < needed_bytes / 2 {
+        let sources = format!("the databases have {}", units::bytes(needed_bytes));
+        group.warning(
+            "space",
+            format!("only {what}"),
+            vec![format!("make room before a first backup; {sources}")],
+        );
+    } else {
+        group.ok("space", what);
+    }
+}

@@ -1,0 +1,255 @@
+//! `basekeep restore`: a snapshot back into a database.
+
+use basekeep_engine::restore::{self, RestoreOptions, RestorePlan, RestoreReport};
+use basekeep_engine::{EngineError, listing};
+use basekeep_postgres::ConnectOptions;
+use clap::Args;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::table::{Align, Table, clean};
+use crate::output::{JSON_VERSION, units};
+use crate::{confirm, progress};
+
+/// Restore a snapshot into an empty or a new database
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "The plan is printed and the target's database name is asked for, unless --yes is given. \
+                             Objects that could not be restored are listed, and the exit code is 3."
+)]
+pub(crate) struct Restore {
+    /// An id, its beginning, or `latest`
+    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    /// The target: a postgresql:// URL or a name from basekeep.toml; its database must be empty
+    #[arg(long, value_name = "URL|SOURCE")]
+    to: String,
+    /// The source that `latest` means
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Create the target's database first; it must not exist
+    #[arg(long)]
+    create_database: bool,
+    /// Print the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Everything belongs to the role that connects
+    #[arg(long)]
+    no_owner: bool,
+    /// Leave out grants
+    #[arg(long)]
+    no_privileges: bool,
+    /// Do not create roles that are missing
+    #[arg(long)]
+    no_roles: bool,
+    /// Put everything into the default tablespace
+    #[arg(long)]
+    no_tablespaces: bool,
+    /// Connections [default: chosen by the machine and the target]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    version: u32,
+    snapshot: String,
+    target: String,
+    summary: &'a [String],
+    objects: Vec<CountDocument<'a>>,
+    tables: Vec<TableDocument<'a>>,
+    roles: &'a [String],
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct CountDocument<'a> {
+    kind: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct TableDocument<'a> {
+    table: &'a str,
+    rows: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    snapshot: String,
+    target: String,
+    objects: u64,
+    tables: u64,
+    rows: u64,
+    bytes: u64,
+    large_objects: u64,
+    seconds: f64,
+    failed: Vec<FailedDocument<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct FailedDocument<'a> {
+    object: &'a str,
+    reason: &'a str,
+    skipped: bool,
+}
+
+pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, EngineError> {
+    let asks = !command.yes && !command.dry_run;
+    let target = context.target(&command.to)?;
+    if asks && (context.output.json || !confirm::possible()) {
+        return Err(EngineError::usage(format!("the restore into {} is not confirmed", target.redacted()))
+            .hint("add --yes to go on without a question, or --dry-run to see the plan"));
+    }
+    let repository = context.open_repository().await?;
+    let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
+    let snapshot = context.interrupt.guard(find).await?;
+    let options = options(command, target.clone());
+    let plan = context.interrupt.guard(restore::plan(&repository, &snapshot, &options)).await?;
+    let id = snapshot.id.to_string();
+
+    if context.output.json && command.dry_run {
+        context.output.document(&plan_document(&plan, &id, &target))?;
+        return Ok(Exit::Done);
+    }
+    if command.dry_run || (!context.output.json && !context.output.quiet) || asks {
+        let title = format!(
+            "restore of snapshot {} of {} ({}) into {}",
+            units::short(&id),
+            snapshot.hostname,
+            units::time(snapshot.time),
+            target.redacted()
+        );
+        let text = plan_text(&title, &plan, command.dry_run || context.output.verbose);
+        match command.dry_run {
+            true => context.output.data(&text)?,
+            false => context.output.line(text.trim_end()),
+        }
+    }
+    for warning in &plan.warnings {
+        if !context.output.json {
+            context.output.warning(warning, None);
+        }
+    }
+    if command.dry_run {
+        return Ok(Exit::Done);
+    }
+    if asks {
+        let question = format!("Type the database's name, {}, to go on:", target.database());
+        confirm::name(&question, target.database(), &context.interrupt).await?;
+    }
+    let report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
+    tell(context, &report, &id, &target)
+}
+
+fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
+    RestoreOptions {
+        target,
+        create_database: command.create_database,
+        owner: !command.no_owner,
+        privileges: !command.no_privileges,
+        roles: !command.no_roles,
+        tablespaces: !command.no_tablespaces,
+        jobs: command.jobs.map(usize::from),
+    }
+}
+
+fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -> PlanDocument<'a> {
+    let tables =
+        plan.tables.iter().map(|(table, rows, bytes)| TableDocument { table, rows: *rows, bytes: *bytes });
+    PlanDocument {
+        version: JSON_VERSION,
+        snapshot: id.to_owned(),
+        target: target.redacted(),
+        summary: &plan.summary,
+        objects: plan.objects.iter().map(|(kind, count)| CountDocument { kind, count: *count }).collect(),
+        tables: tables.collect(),
+        roles: &plan.roles,
+        warnings: &plan.warnings,
+    }
+}
+
+fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
+    let mut text = format!("{title}\n");
+    for line in &plan.summary {
+        text += &format!("  {}\n", clean(line));
+    }
+    if in_full && !plan.tables.is_empty() {
+        let mut table = Table::new(&[("table", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);
+        for (name, rows, bytes) in &plan.tables {
+            table.row([name.clone(), units::count(*rows), units::bytes(*bytes)]);
+        }
+        text += "\n";
+        text += &table.render();
+    }
+    text
+}
+
+fn tell(
+    context: &Context,
+    report: &RestoreReport,
+    id: &str,
+    target: &ConnectOptions,
+) -> Result<Exit, EngineError> {
+    let exit = if report.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
+    let output = &context.output;
+    if output.json {
+        progress::emit(output, &document(report, id, target))?;
+        return Ok(exit);
+    }
+    for warning in &report.warnings {
+        output.warning(warning, None);
+    }
+    if exit == Exit::Incomplete || !output.quiet {
+        output.data(&text(report, target))?;
+    }
+    Ok(exit)
+}
+
+fn document<'a>(report: &'a RestoreReport, id: &str, target: &ConnectOptions) -> Document<'a> {
+    let failed = report.failed.iter().map(|failed| FailedDocument {
+        object: &failed.object,
+        reason: &failed.reason,
+        skipped: failed.skipped,
+    });
+    Document {
+        snapshot: id.to_owned(),
+        target: target.redacted(),
+        objects: report.objects,
+        tables: report.tables,
+        rows: report.rows,
+        bytes: report.bytes,
+        large_objects: report.large_objects,
+        seconds: report.elapsed.as_secs_f64(),
+        failed: failed.collect(),
+        warnings: &report.warnings,
+    }
+}
+
+fn text(report: &RestoreReport, target: &ConnectOptions) -> String {
+    let mut text = String::new();
+    for failed in &report.failed {
+        let how = if failed.skipped { "skipped" } else { "failed" };
+        text += &format!("{how}: {}: {}\n", clean(&failed.object), clean(&failed.reason));
+    }
+    let not_restored = match report.failed.len() as u64 {
+        0 => String::new(),
+        failed => format!(", {} not restored (listed above)", units::counted(failed, "object", "objects")),
+    };
+    text += &format!(
+        "restored into {}: {}, {}, {}, {} in {}{not_restored}\n",
+        target.redacted(),
+        units::counted(report.objects, "object", "objects"),
+        units::counted(report.tables, "table", "tables"),
+        units::counted(report.rows, "row", "rows"),
+        units::bytes(report.bytes),
+        units::duration(report.elapsed),
+    );
+    text
+}

@@ -1,0 +1,232 @@
+//! `basekeep show`: what is in a snapshot.
+
+use basekeep_engine::stored::manifest::Manifest;
+use basekeep_engine::{EngineError, listing};
+use clap::Args;
+use serde::Serialize;
+
+use super::manifest::{MissingDocument, WarningDocument};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::table::{Align, Table, clean};
+use crate::output::{JSON_VERSION, units};
+
+/// Show what is in a snapshot, and what is not
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// An id, its beginning, or `latest`
+    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    /// The source that `latest` means
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Every table with rows, size and digest
+    #[arg(long)]
+    tables: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    id: String,
+    time: String,
+    source: &'a str,
+    tags: &'a [String],
+    basekeep: &'a str,
+    server: ServerDocument<'a>,
+    pg_dump: &'a str,
+    seconds: f64,
+    rows: u64,
+    bytes: u64,
+    added_bytes: u64,
+    components: &'a std::collections::BTreeMap<String, u64>,
+    tables: Vec<TableDocument<'a>>,
+    sequences: u64,
+    large_objects: LargeObjectsDocument,
+    extensions: Vec<ExtensionDocument<'a>>,
+    roles: &'a [String],
+    circular_foreign_keys: &'a [Vec<String>],
+    not_captured: Vec<MissingDocument<'a>>,
+    warnings: Vec<WarningDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ServerDocument<'a> {
+    version: &'a str,
+    database: &'a str,
+    encoding: &'a str,
+    collate: &'a str,
+    ctype: &'a str,
+}
+
+#[derive(Serialize)]
+struct TableDocument<'a> {
+    schema: &'a str,
+    name: &'a str,
+    rows: u64,
+    bytes: u64,
+    digest: &'a str,
+}
+
+#[derive(Serialize)]
+struct LargeObjectsDocument {
+    count: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ExtensionDocument<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+pub(crate) async fn run(command: &Show, context: &Context) -> Result<Exit, EngineError> {
+    let repository = context.open_repository().await?;
+    let (snapshot, manifest) = context
+        .interrupt
+        .guard(async {
+            let snapshot = listing::find(&repository, &command.snapshot, command.source.as_deref()).await?;
+            let manifest = listing::manifest(&repository, &snapshot).await?;
+            Ok((snapshot, manifest))
+        })
+        .await?;
+    let id = snapshot.id.to_string();
+    if context.output.json {
+        context.output.document(&document(id, &snapshot.tags, &manifest))?;
+    } else if command.tables {
+        context.output.data(&tables(&manifest))?;
+    } else {
+        context.output.data(&text(&id, &snapshot.tags, &manifest))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn document<'a>(id: String, tags: &'a [String], m: &'a Manifest) -> Document<'a> {
+    let table = |t: &'a basekeep_engine::stored::manifest::Table| TableDocument {
+        schema: &t.schema,
+        name: &t.name,
+        rows: t.rows,
+        bytes: t.bytes,
+        digest: &t.digest,
+    };
+    Document {
+        version: JSON_VERSION,
+        id,
+        time: m.time.to_string(),
+        source: &m.source,
+        tags,
+        basekeep: &m.basekeep,
+        server: ServerDocument {
+            version: &m.server.version,
+            database: &m.server.database,
+            encoding: &m.server.encoding,
+            collate: &m.server.collate,
+            ctype: &m.server.ctype,
+        },
+        pg_dump: &m.pg_dump,
+        seconds: m.duration_seconds,
+        rows: m.totals.rows,
+        bytes: m.totals.bytes + m.large_objects.bytes,
+        added_bytes: m.totals.added_bytes,
+        components: &m.components,
+        tables: m.tables.iter().map(table).collect(),
+        sequences: m.sequences.len() as u64,
+        large_objects: LargeObjectsDocument { count: m.large_objects.count, bytes: m.large_objects.bytes },
+        extensions: m
+            .extensions
+            .iter()
+            .map(|e| ExtensionDocument { name: &e.name, version: &e.version })
+            .collect(),
+        roles: &m.roles,
+        circular_foreign_keys: &m.circular_foreign_keys,
+        not_captured: m.not_captured.iter().map(MissingDocument::of).collect(),
+        warnings: m.warnings.iter().map(WarningDocument::of).collect(),
+    }
+}
+
+/// How many tables the summary shows, largest first.
+const LARGEST: usize = 10;
+
+fn text(id: &str, tags: &[String], m: &Manifest) -> String {
+    let mut facts = Table::new(&[("", Align::Left), ("", Align::Left)]);
+    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    fact("snapshot", id.to_owned());
+    fact("source", m.source.clone());
+    fact("taken", units::time(m.time));
+    if !tags.is_empty() {
+        fact("tags", tags.join(", "));
+    }
+    fact(
+        "server",
+        format!("PostgreSQL {}, database {}, {}", m.server.version, m.server.database, m.server.encoding),
+    );
+    fact("definitions", format!("by pg_dump {}", m.pg_dump));
+    fact("tables", units::count(m.totals.tables));
+    fact("rows", format!("{}, {}", units::count(m.totals.rows), units::bytes(m.totals.bytes)));
+    fact("sequences", units::count(m.sequences.len() as u64));
+    if m.large_objects.count > 0 {
+        let (count, bytes) = (units::count(m.large_objects.count), units::bytes(m.large_objects.bytes));
+        fact("large objects", format!("{count}, {bytes}"));
+    }
+    if !m.extensions.is_empty() {
+        let names: Vec<String> = m.extensions.iter().map(|e| format!("{} {}", e.name, e.version)).collect();
+        fact("extensions", names.join(", "));
+    }
+    if !m.roles.is_empty() {
+        fact("roles", m.roles.join(", "));
+    }
+    for circle in &m.circular_foreign_keys {
+        fact("circle of keys", circle.join(", "));
+    }
+    let time = units::duration(std::time::Duration::from_secs_f64(m.duration_seconds.max(0.0)));
+    fact("added", format!("{} in {time}", units::bytes(m.totals.added_bytes)));
+    let mut text = facts.render();
+
+    if !m.components.is_empty() {
+        let mut table = Table::new(&[("objects", Align::Left), ("", Align::Right)]);
+        for (kind, count) in &m.components {
+            table.row([kind.clone(), units::count(*count)]);
+        }
+        text += &format!("\n{}", table.render());
+    }
+    if !m.tables.is_empty() {
+        let mut largest: Vec<_> = m.tables.iter().collect();
+        largest.sort_by_key(|t| std::cmp::Reverse(t.bytes));
+        let mut table =
+            Table::new(&[("largest tables", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);
+        for t in largest.iter().take(LARGEST) {
+            table.row([format!("{}.{}", t.schema, t.name), units::count(t.rows), units::bytes(t.bytes)]);
+        }
+        text += &format!("\n{}", table.render());
+        if m.tables.len() > LARGEST {
+            text += &format!(
+                "and {} more; --tables shows all\n",
+                units::count((m.tables.len() - LARGEST) as u64)
+            );
+        }
+    }
+    for missing in &m.not_captured {
+        text += &format!("\nnot captured: {}: {}", clean(&missing.what), clean(&missing.reason));
+    }
+    for warning in &m.warnings {
+        text += &format!("\nwarning: {}", clean(&warning.message));
+    }
+    if !m.not_captured.is_empty() || !m.warnings.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn tables(m: &Manifest) -> String {
+    let mut table = Table::new(&[
+        ("table", Align::Left),
+        ("rows", Align::Right),
+        ("size", Align::Right),
+        ("digest", Align::Left),
+    ]);
+    for t in &m.tables {
+        let name = format!("{}.{}", t.schema, t.name);
+        table.row([name, units::count(t.rows), units::bytes(t.bytes), t.digest.clone()]);
+    }
+    table.render()
+}

@@ -1,0 +1,156 @@
+//! `basekeep verify`: the repository's integrity.
+
+use basekeep_engine::verify::{self, VerifyOptions, VerifyReport};
+use basekeep_engine::{EngineError, listing};
+use clap::Args;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::units;
+use crate::progress;
+
+/// Check that the repository holds everything that its snapshots need
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// An id, its beginning, or `latest` [default: all snapshots]
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// The source that `latest` means
+    #[arg(long, value_name = "NAME", requires = "snapshot")]
+    source: Option<String>,
+    /// Read every byte, and count and digest every table's rows again
+    #[arg(long)]
+    read_data: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    ok: bool,
+    snapshots: u64,
+    packs: u64,
+    blobs_read: u64,
+    bytes_read: u64,
+    tables: u64,
+    damage: Vec<DamageDocument<'a>>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct DamageDocument<'a> {
+    file: &'a str,
+    problem: &'a str,
+    snapshots: &'a [String],
+    touches: &'a [String],
+}
+
+pub(crate) async fn run(command: &Verify, context: &Context) -> Result<Exit, EngineError> {
+    let repository = context.open_repository().await?;
+    let snapshot = match &command.snapshot {
+        Some(wanted) => {
+            let find = listing::find(&repository, wanted, command.source.as_deref());
+            Some(context.interrupt.guard(find).await?)
+        }
+        None => None,
+    };
+    let options = VerifyOptions { snapshot, read_data: command.read_data };
+    let report = verify::verify(&repository, &options, context.observer(), &context.interrupt).await?;
+    let exit = if report.damage.is_empty() { Exit::Done } else { Exit::Difference };
+    if context.output.json {
+        progress::emit(&context.output, &document(&report))?;
+        return Ok(exit);
+    }
+    for note in &report.notes {
+        context.output.note(&format!("note: {note}"));
+    }
+    if exit != Exit::Done || !context.output.quiet {
+        context.output.data(&text(&report, command.read_data))?;
+    }
+    if exit != Exit::Done {
+        context.output.hint("make a new backup now; snapshots that are not named above are whole");
+    }
+    Ok(exit)
+}
+
+fn document(report: &VerifyReport) -> Document<'_> {
+    let damage = report.damage.iter().map(|damage| DamageDocument {
+        file: &damage.file,
+        problem: &damage.problem,
+        snapshots: &damage.snapshots,
+        touches: &damage.touches,
+    });
+    Document {
+        ok: report.damage.is_empty(),
+        snapshots: report.snapshots,
+        packs: report.packs,
+        blobs_read: report.blobs_read,
+        bytes_read: report.bytes_read,
+        tables: report.tables,
+        damage: damage.collect(),
+        notes: &report.notes,
+    }
+}
+
+/// How many names of one list are shown before the rest is counted.
+const SHOWN: usize = 8;
+
+fn text(report: &VerifyReport, read_data: bool) -> String {
+    let looked = format!(
+        "{}, {}",
+        units::counted(report.snapshots, "snapshot", "snapshots"),
+        units::counted(report.packs, "pack", "packs")
+    );
+    let read = match read_data {
+        true => format!(
+            ", {} in {} read, {} counted and digested again",
+            units::bytes(report.bytes_read),
+            units::counted(report.blobs_read, "blob", "blobs"),
+            units::counted(report.tables, "table", "tables"),
+        ),
+        false => "; --read-data would read the rows too".to_owned(),
+    };
+    if report.damage.is_empty() {
+        return format!("no damage found: {looked}{read}\n");
+    }
+    let mut text = format!("damage found: {looked}{}\n", if read_data { read.as_str() } else { "" });
+    for damage in &report.damage {
+        text += &format!("  {}: {}\n", damage.file, damage.problem);
+        if !damage.snapshots.is_empty() {
+            text += &format!("    snapshots: {}\n", some(&damage.snapshots));
+        }
+        if !damage.touches.is_empty() {
+            text += &format!("    touches:   {}\n", some(&damage.touches));
+        }
+    }
+    text
+}
+
+fn some(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| crate::output::table::clean(name)).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), units::count(more as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use basekeep_engine::verify::Damage;
+
+    #[test]
+    fn damage_names_file_snapshots_and_tables() {
+        let damage = Damage {
+            file: "data/3f/3f00".to_owned(),
+            problem: "is missing".to_owned(),
+            snapshots: vec!["a1b2c3d4".to_owned()],
+            touches: (0..10).map(|i| format!("public.t{i}")).collect(),
+        };
+        let report = VerifyReport { snapshots: 1, packs: 2, damage: vec![damage], ..VerifyReport::default() };
+        assert_eq!(
+            text(&report, false),
+            "damage found: 1 snapshot, 2 packs\n  data/3f/3f00: is missing\n    snapshots: a1b2c3d4\n    touches:   \
+             public.t0, public.t1, public.t2, public.t3, public.t4, public.t5, public.t6, public.t7 and 2 more\n"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
+
+use std::path::Path;
+
+use basekeep_postgres::{Environment, Secret};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, PasswordFrom, RepositoryEntry, SourceEntry, expand, nearest, usage};
+use crate::{EngineError, backup};
+
+const TOP_KEYS: [&str; 2] = ["repository", "source"];
+const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
+const REPOSITORY_KEYS: [&str; 4] = ["url", "password_env", "password_file", "password_command"];
+const SOURCE_KEYS: [&str; 5] = ["url", "password_env", "password_file", "password_command", "project"];
+
+pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
+    let reader = Reader { text, file, folder: file.parent().unwrap_or(Path::new(".")), env };
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        reader.wrong(at, error.message().trim_end_matches('.').to_lowercase())
+    })?;
+    reader.config(table.get_ref())
+}
+
+/// Knows where the text came from, for errors and for relative paths.
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a Path,
+    folder: &'a Path,
+    env: &'a Environment,
+}
+
+impl Reader<'_> {
+    fn config(&self, table: &DeTable<'_>) -> Result<Config, EngineError> {
+        self.check_keys(table, "at the top of the file", &TOP_KEYS)?;
+        let mut config = Config {
+            file: self.file.to_owned(),
+            repository: RepositoryEntry::default(),
+            sources: Vec::new(),
+        };
+        if let Some(value) = table.get("repository") {
+            config.repository = self.repository(self.table(value, "repository")?)?;
+        }
+        if let Some(value) = table.get("source") {
+            let mut sources: Vec<_> = self.table(value, "source")?.iter().collect();
+            sources.sort_by_key(|(name, _)| name.span().start);
+            for (name, value) in sources {
+                config.sources.push(self.source(name, value)?);
+            }
+        }
+        Ok(config)
+    }
+
+    fn repository(&self, table: &DeTable<'_>) -> Result<RepositoryEntry, EngineError> {
+        self.check_keys(table, "in [repository]", &REPOSITORY_KEYS)?;
+        let url = self.string(table, "url")?.map(|url| {
+            let is_path = !url.contains("://");
+            if is_path { expand(url, self.folder, self.env).display().to_string() } else { url.to_owned() }
+        });
+        Ok(RepositoryEntry { url, password: self.password(table)? })
+    }
+
+    fn source(
+        &self,
+        name: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<SourceEntry, EngineError> {
+        let at = name.span().start;
+        let name = name.get_ref();
+        let section = format!("source.{name}");
+        let DeValue::Table(table) = value.get_ref() else {
+            let error = self.wrong(at, format!("`{name}` directly in [source] has no meaning"));
+            return Err(
+                error.hint("every source has a section with its own name, such as [source.my-project]")
+            );
+        };
+        backup::check_name(name).map_err(|error| error.within(self.place(at)))?;
+        self.check_keys(table, &format!("in [{section}]"), &SOURCE_KEYS)?;
+        let url = self.string(table, "url")?.ok_or_else(|| {
+            self.wrong(at, format!("[{section}] has no url"))
+                .hint("add a line such as url = \"postgresql://postgres@127.0.0.1:5432/postgres\"")
+        })?;
+        let project = self.string(table, "project")?.map(|path| expand(path, self.folder, self.env));
+        Ok(SourceEntry {
+            name: name.clone().into_owned(),
+            url: Secret::new(url),
+            password: self.password(table)?,
+            project,
+        })
+    }
+
+    fn password(&self, table: &DeTable<'_>) -> Result<Option<PasswordFrom>, EngineError> {
+        let mut found = None;
+        for key in PASSWORD_KEYS {
+            let Some(value) = self.string(table, key)? else { continue };
+            if let Some((other, _)) = found {
+                return Err(self
+                    .wrong(self.position(table, key), format!("`{other}` and `{key}` contradict each other"))
+                    .hint("keep one of them"));
+            }
+            let from = match key {
+                "password_env" => PasswordFrom::Env(value.to_owned()),
+                "password_file" => PasswordFrom::File(expand(value, self.folder, self.env)),
+                _ => PasswordFrom::Command(value.to_owned()),
+            };
+            found = Some((key, from));
+        }
+        Ok(found.map(|(_, from)| from))
+    }
+
+    fn table<'t>(&self, value: &'t Spanned<DeValue<'_>>, name: &str) -> Result<&'t DeTable<'t>, EngineError> {
+        match value.get_ref() {
+            DeValue::Table(table) => Ok(table),
+            _ => Err(self.wrong(value.span().start, format!("`{name}` must be a section"))),
+        }
+    }
+
+    /// A string that is there and not empty.
+    fn string<'t>(&self, table: &'t DeTable<'_>, key: &str) -> Result<Option<&'t str>, EngineError> {
+        let Some(value) = table.get(key) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::String(text) if text.trim().is_empty() => Err(self
+                .wrong(value.span().start, format!("`{key}` is empty"))
+                .hint("remove the line, or fill it in")),
+            DeValue::String(text) => Ok(Some(text)),
+            _ => Err(self.wrong(value.span().start, format!("`{key}` must be a text in quotes"))),
+        }
+    }
+
+    fn check_keys(&self, table: &DeTable<'_>, place: &str, known: &[&str]) -> Result<(), EngineError> {
+        let mut unknown: Vec<_> =
+            table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).collect();
+        unknown.sort_by_key(|key| key.span().start);
+        let Some(key) = unknown.first() else { return Ok(()) };
+        let name = key.get_ref();
+        let error = self.wrong(key.span().start, format!("unknown key `{}` {place}", name.escape_debug()));
+        Err(match forbidden_or_near(name, known) {
+            Some(hint) => error.hint(hint),
+            None => error.hint(format!(
+                "basekeep {} knows {} here",
+                env!("CARGO_PKG_VERSION"),
+                known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+            )),
+        })
+    }
+
+    fn position(&self, table: &DeTable<'_>, key: &str) -> usize {
+        table.get(key).map_or(0, |value| value.span().start)
+    }
+
+    fn wrong(&self, at: usize, problem: impl std::fmt::Display) -> EngineError {
+        usage(format!("{}: {problem}", self.place(at)))
+    }
+
+    /// `basekeep.toml:7`, with the path as it was given.
+    fn place(&self, at: usize) -> String {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        format!("{}:{}", self.file.display(), before.matches('\n').count() + 1)
+    }
+}
+
+fn forbidden_or_near(name: &str, known: &[&str]) -> Option<String> {
+    if name == "password" {
+        return Some(
+            "passwords do not stand in this file; use password_env, password_file or password_command".into(),
+        );
+    }
+    if name == "sources" && known.contains(&"source") {
+        return Some("did you mean [source.NAME]?".into());
+    }
+    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn parse(text: &str) -> Result<Config, EngineError> {
+        let env = Environment { home: Some("/home/ada".into()), ..Environment::default() };
+        read(text, Path::new("/project/basekeep.toml"), &env)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, message: &str, hint: &str) {
+        let error = parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert_eq!(error.message(), message);
+        assert!(error.hints().iter().any(|h| h.contains(hint)), "{:?}", error.hints());
+    }
+
+    #[test]
+    fn everything_that_has_a_meaning_is_read() {
+        let config = parse(
+            "[repository]\nurl = \"./backups\"\npassword_file = \"~/.config/basekeep/repository.key\"\n\
+             [source.zeta]\nurl = \"postgresql://postgres@127.0.0.1:54322/postgres\"\npassword_env = \"DB_PASSWORD\"\n\
+             project = \".\"\n[source.alpha]\nurl = 'dbname=x host=/tmp'\npassword_command = 'pass show x'\n",
+        )
+        .unwrap();
+        assert_eq!(config.repository.url.as_deref(), Some("/project/backups"));
+        let key = PasswordFrom::File("/home/ada/.config/basekeep/repository.key".into());
+        assert_eq!(config.repository.password, Some(key));
+        let names: Vec<_> = config.sources.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["zeta", "alpha"], "the order of the file counts");
+        assert_eq!(config.sources[0].password, Some(PasswordFrom::Env("DB_PASSWORD".into())));
+        assert_eq!(config.sources[0].project.as_deref(), Some(Path::new("/project")));
+        assert_eq!(config.sources[1].password, Some(PasswordFrom::Command("pass show x".into())));
+    }
+
+    #[test]
+    fn urls_of_repositories_are_not_taken_for_paths() {
+        let config = parse("[repository]\nurl = \"s3://bucket/prefix\"\n").unwrap();
+        assert_eq!(config.repository.url.as_deref(), Some("s3://bucket/prefix"));
+        assert!(parse("").unwrap().sources.is_empty());
+    }
+
+    #[test]
+    fn unknown_keys_name_their_line_and_the_nearest_known_one() {
+        refused(
+            "[repository]\nurl = \"./b\"\npasword_file = \"k\"\n",
+            "/project/basekeep.toml:3: unknown key `pasword_file` in [repository]",
+            "did you mean `password_file`?",
+        );
+        refused(
+            "\n[source.a]\nurl = \"postgresql://h\"\nexclude_data = []\n",
+            "/project/basekeep.toml:4: unknown key `exclude_data` in [source.a]",
+            "knows `url`, `password_env`",
+        );
+        refused(
+            "[repositry]\n",
+            "/project/basekeep.toml:1: unknown key `repositry` at the top of the file",
+            "did you mean `repository`?",
+        );
+        refused(
+            "[sources.a]\n",
+            "/project/basekeep.toml:1: unknown key `sources` at the top of the file",
+            "[source.NAME]",
+        );
+        refused(
+            "[source.a]\nurl = \"x\"\npassword = \"x\"",
+            "/project/basekeep.toml:3: unknown key `password` in [source.a]",
+            "password_env",
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_their_line() {
+        refused(
+            "[source.a]\npassword_env = \"X\"\n",
+            "/project/basekeep.toml:1: [source.a] has no url",
+            "postgresql://",
+        );
+        refused(
+            "[source]\nurl = \"postgresql://h\"\n",
+            "/project/basekeep.toml:2: `url` directly in [source] has no meaning",
+            "[source.my-project]",
+        );
+        refused(
+            "[source.\"a/b\"]\nurl = \"x\"\n",
+            "/project/basekeep.toml:1: 'a/b' cannot be a source's name",
+            "letters",
+        );
+        refused(
+            "[repository]\nurl = \"  \"\n",
+            "/project/basekeep.toml:2: `url` is empty",
+            "remove the line",
+        );
+        refused(
+            "[repository]\npassword_env = \"A\"\npassword_file = \"b\"\n",
+            "/project/basekeep.toml:3: `password_env` and `password_file` contradict each other",
+            "keep one",
+        );
+        let number = parse("[repository]\nurl = 5\n").unwrap_err();
+        assert_eq!(number.message(), "/project/basekeep.toml:2: `url` must be a text in quotes");
+        let broken = parse("[repository]\nurl = \"x\n").unwrap_err();
+        assert!(broken.message().starts_with("/project/basekeep.toml:2: "), "{broken}");
+    }
+}
