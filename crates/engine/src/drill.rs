@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use basekeep_postgres::{Client, ConnectOptions, session};
+use basekeep_postgres::{Client, ConnectOptions, Environment, session};
 use basekeep_repository::{Lock, Repository, Snapshot};
 use jiff::Timestamp;
 
@@ -30,6 +30,8 @@ pub struct DrillOptions {
     pub scratch: Option<PathBuf>,
     /// Connections.
     pub jobs: Option<usize>,
+    /// Where PostgreSQL's programs are looked for; this process's environment otherwise.
+    pub environment: Option<Environment>,
     /// Record the proof in the repository.
     pub record: bool,
 }
@@ -128,6 +130,12 @@ struct Drill<'a> {
     interrupt: &'a Interrupt,
 }
 
+impl DrillOptions {
+    fn environment(&self) -> Environment {
+        self.environment.clone().unwrap_or_else(Environment::of_process)
+    }
+}
+
 impl Drill<'_> {
     /// Restores and compares. `roles` gets the roles that the restore makes on somebody's server.
     async fn run(&self, target: &ConnectOptions, roles: &mut Vec<String>) -> Result<DrillReport, EngineError> {
@@ -185,7 +193,8 @@ impl Drill<'_> {
 
         let began = begin(self.observer, "compare definitions");
         let (lines, definitions) =
-            definitions::differences(&contents.archive, target, client.server_version()).await?;
+            definitions::differences(&contents.archive, target, client.server_version(), &self.options.environment())
+                .await?;
         began.end(format!("{definitions} definitions, {} differences", lines.len()));
         differences.extend(lines);
         let server = client.parameter("server_version").unwrap_or_default().to_owned();

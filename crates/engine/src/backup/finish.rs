@@ -1,6 +1,6 @@
 //! The end of a backup: data entries into the archive, range index, manifest, trees, and the snapshot last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -311,8 +311,14 @@ fn add_sequences(
     Ok(stored)
 }
 
+/// Adds the refreshes, each after those of the views it reads.
 fn add_materialized_views(archive: &mut Archive, plan: &Plan) -> Result<(), EngineError> {
-    for view in plan.catalog.materialized_views.iter().filter(|view| view.populated) {
+    let mut waiting: Vec<_> = plan.catalog.materialized_views.iter().filter(|view| view.populated).collect();
+    while !waiting.is_empty() {
+        let left: BTreeSet<u32> = waiting.iter().map(|view| view.oid).collect();
+        let ready = waiting.iter().position(|view| !view.depends_on.iter().any(|oid| left.contains(oid)));
+        // Views cannot read each other in a circle; were it so, the archive would say which one is missing.
+        let view = waiting.remove(ready.unwrap_or(0));
         archive
             .add_materialized_view_data(&MaterializedViewData {
                 oid: view.oid,

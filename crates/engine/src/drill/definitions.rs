@@ -17,8 +17,9 @@ pub(super) async fn differences(
     expected: &Archive,
     restored: &ConnectOptions,
     server_version: u32,
+    environment: &Environment,
 ) -> Result<(Vec<String>, u64), EngineError> {
-    let found = dump(expected, restored, server_version).await?;
+    let found = dump(expected, restored, server_version, environment).await?;
     let options = CompareOptions {
         // A drill restores without tablespaces: the scratch server has none.
         restore: archive::RestoreOptions { tablespaces: false, ..archive::RestoreOptions::default() },
@@ -55,8 +56,13 @@ fn shortened(text: &str) -> String {
     text.chars().take(SHOWN).chain(['…']).collect()
 }
 
-async fn dump(expected: &Archive, options: &ConnectOptions, server_version: u32) -> Result<Archive, EngineError> {
-    let program = find_pg_dump(&Environment::of_process(), server_version).map_err(|error| {
+async fn dump(
+    expected: &Archive,
+    options: &ConnectOptions,
+    server_version: u32,
+    environment: &Environment,
+) -> Result<Archive, EngineError> {
+    let program = find_pg_dump(environment, server_version).map_err(|error| {
         let hints = error.hints();
         EngineError::failed(error.to_string()).hints_from(hints)
     })?;

@@ -1,7 +1,7 @@
 //! Where a drill restores to: a scratch cluster, or a database of its own on a server that was named.
 
 use basekeep_postgres::cluster::{self, Binaries, ClusterOptions, ScratchCluster};
-use basekeep_postgres::{Client, ConnectOptions, Environment, quote_identifier};
+use basekeep_postgres::{Client, ConnectOptions, quote_identifier};
 
 use super::DrillOptions;
 use crate::{EngineError, ResultExt};
@@ -27,7 +27,7 @@ impl Server {
             let name = format!("{SCRATCH_DATABASE}_{:08x}", rand::random::<u32>());
             return Ok(Self::Database(on.with_database(&name)));
         }
-        let binaries = choose(cluster::find(&Environment::of_process()), source_version / 10_000)?;
+        let binaries = choose(cluster::find(&options.environment()), source_version / 10_000)?;
         let settings = [
             // Nobody needs this cluster after a crash, so nothing waits for the disk and rows are not logged twice.
             ("wal_level", "minimal"),
