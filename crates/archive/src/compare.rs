@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::identity::ObjectIdentity;
 use crate::model::{Archive, Entry};
-use crate::normalize::normalize;
+use crate::normalize::same;
 use crate::sql::RestoreOptions;
 
 /// What to compare.
@@ -48,11 +48,14 @@ pub enum DifferenceKind {
 /// server and pg_dump do not matter.
 pub fn compare(a: &Archive, b: &Archive, opts: &CompareOptions) -> Vec<Difference> {
     let (left, mut right) = (definitions(a, opts), definitions(b, opts));
+    let releases =
+        |archive: &Archive| (major(&archive.header.server_version), major(&archive.header.dump_version));
+    let releases_differ = releases(a) != releases(b);
     let mut differences = Vec::new();
     for (identity, a) in left {
         let kind = match right.remove(&identity) {
             None => DifferenceKind::OnlyInA,
-            Some(b) if normalize(&a) == normalize(&b) => continue,
+            Some(b) if same(&identity.desc, &a, &b, releases_differ) => continue,
             Some(b) => DifferenceKind::Changed { a: a.to_string(), b: b.to_string() },
         };
         differences.push(Difference { identity, kind });
@@ -61,6 +64,12 @@ pub fn compare(a: &Archive, b: &Archive, opts: &CompareOptions) -> Vec<Differenc
         .extend(right.into_keys().map(|identity| Difference { identity, kind: DifferenceKind::OnlyInB }));
     differences.sort_by(|x, y| x.identity.cmp(&y.identity));
     differences
+}
+
+/// The major release in a version text such as `15.18 (Debian 15.18-0+deb12u1)`.
+fn major(version: &Option<BString>) -> Vec<u8> {
+    let version = version.as_ref().map_or(&[][..], |v| v.as_slice());
+    version.iter().copied().take_while(u8::is_ascii_digit).collect()
 }
 
 /// Each object's definition. Objects of one identity (there should be none) are put together in a fixed order.

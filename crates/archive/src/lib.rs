@@ -24,6 +24,7 @@ mod plan;
 mod quote;
 mod read;
 mod sql;
+mod tokens;
 mod write;
 
 pub use compare::{CompareOptions, Difference, DifferenceKind, compare};

@@ -147,5 +147,10 @@ fn a_plan_restores_the_odd_catalog_of_18() {
 
 #[test]
 fn a_plan_restores_the_odd_catalog_of_16_on_18() {
-    check(sources::odd, 16, 16, 18);
+    check(sources::portable_odd, 16, 16, 18);
+}
+
+#[test]
+fn a_plan_restores_the_odd_catalog_of_15_on_18() {
+    check(sources::portable_odd, 15, 15, 18);
 }

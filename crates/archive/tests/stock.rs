@@ -54,7 +54,11 @@ pub(crate) fn file_name(entry: &Entry) -> String {
 /// that go through a partition root may end up in another partition.
 pub(crate) fn data_of(cluster: &Cluster, dump_major: u32, database: &str) -> String {
     let output = run(cluster.client("pg_dump", dump_major, database).args(["--data-only", "--no-sync"]));
-    let text = String::from_utf8(output.stdout).unwrap();
+    // From release 17 on the largest interval is infinity.
+    let text = String::from_utf8(output.stdout)
+        .unwrap()
+        .replace("\t178956970 years 7 mons 2147483647 days 2562047788:00:54.775807\t", "\tinfinity\t")
+        .replace("\t-178956970 years -8 mons -2147483648 days -2562047788:00:54.775808\t", "\t-infinity\t");
     let differs = |line: &&str| {
         line.starts_with("\\restrict") || line.starts_with("\\unrestrict") || line.starts_with("-- Dumped")
     };
@@ -92,17 +96,31 @@ fn check(load: fn(&Cluster) -> bool, source_major: u32, dump_major: u32, newer: 
     build(&source, dump_major, &folder);
     let expected = data_of(&source, dump_major, "source");
 
-    source.create_database("target");
-    let mut restore = source.client("pg_restore", dump_major, "target");
-    run(restore.args(["-j4", "--exit-on-error"]).arg(&folder));
+    restore(&source, dump_major, &folder);
     assert_same(&expected, &data_of(&source, dump_major, "target"));
 
     let target = Cluster::start(newer);
     copy_roles(&source, &target, dump_major);
-    target.create_database("target");
-    let mut restore = target.client("pg_restore", newer, "target");
-    run(restore.args(["-j4", "--exit-on-error"]).arg(&folder));
+    restore(&target, newer, &folder);
     assert_same(&data_of(&source, newer, "source"), &data_of(&target, newer, "target"));
+}
+
+/// Restores into the new database `target`.
+///
+/// pg_restore runs ADD FOREIGN KEY on a partitioned table beside ATTACH PARTITION on an index of its partitions, which
+/// deadlocks now and then, with pg_dump's own archives as well. Then another run is due.
+fn restore(cluster: &Cluster, major: u32, folder: &Path) {
+    for attempt in 1.. {
+        cluster.psql("postgres", &["-c", "DROP DATABASE IF EXISTS target WITH (FORCE)"]);
+        cluster.create_database("target");
+        let mut restore = cluster.client("pg_restore", major, "target");
+        let output = restore.args(["-j4", "--exit-on-error"]).arg(folder).output().unwrap();
+        let messages = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            return;
+        }
+        assert!(messages.contains("deadlock detected") && attempt < 10, "pg_restore {major}: {messages}");
+    }
 }
 
 fn small(cluster: &Cluster) -> bool {
@@ -128,12 +146,12 @@ fn pg_restore_18_restores_archives_of_17_and_18() {
 
 #[test]
 fn pg_restore_15_and_16_restore_the_odd_catalog_of_15() {
-    check(sources::odd, 15, 15, 16);
+    check(sources::portable_odd, 15, 15, 16);
 }
 
 #[test]
 fn pg_restore_16_and_18_restore_the_odd_catalog_of_16() {
-    check(sources::odd, 16, 16, 18);
+    check(sources::portable_odd, 16, 16, 18);
 }
 
 #[test]
