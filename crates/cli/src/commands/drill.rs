@@ -82,6 +82,7 @@ pub(crate) async fn run(command: &Drill, context: &Context) -> Result<Exit, Engi
         keep: command.keep,
         scratch: command.scratch.clone(),
         jobs: command.jobs.map(usize::from),
+        environment: Some(context.env.clone()),
         record: true,
     };
     let report =

@@ -105,11 +105,15 @@ impl Context {
 /// Replaces the engine's general hints by what this program knows: where the password came from, and how to make this
 /// very repository.
 pub(crate) fn explain(error: EngineError, url: &str, origin: &str) -> EngineError {
-    let again = |error: EngineError| EngineError::new(error.kind(), error.message().to_owned()).caused_by(error);
+    let again =
+        |error: EngineError| EngineError::new(error.kind(), error.message().to_owned()).caused_by(error);
     match error.kind() {
-        ErrorKind::WrongPassword => again(error).hint(format!("the password that was tried came from {origin}")),
-        ErrorKind::NoRepository => again(error)
-            .hint(format!("create one there with `basekeep init --repo {url}`, or name another one with --repo")),
+        ErrorKind::WrongPassword => {
+            again(error).hint(format!("the password that was tried came from {origin}"))
+        }
+        ErrorKind::NoRepository => again(error).hint(format!(
+            "create one there with `basekeep init --repo {url}`, or name another one with --repo"
+        )),
         _ => error,
     }
 }

@@ -82,7 +82,7 @@ mod tests {
             table.render(),
             "table         rows\n\
              public.a\\nb  1,000\n\
-             日本              5\n"
+             日本             5\n"
         );
         assert_eq!(clean("\u{1b}[31mred"), "\\u{1b}[31mred");
     }
