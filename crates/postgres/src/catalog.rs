@@ -270,7 +270,7 @@ pub struct Unreadable {
 }
 
 /// What cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnreadableKind {
     /// A table or leaf partition.
     Table,

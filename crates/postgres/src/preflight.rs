@@ -9,7 +9,6 @@ mod server;
 use crate::catalog::{Catalog, Unreadable, read_catalog};
 use crate::{Client, ConnectOptions, Error, large_objects};
 use findings::Findings;
-use pooling::Pooling;
 
 /// The result of [`preflight`].
 #[derive(Clone, Debug)]
@@ -125,15 +124,16 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
     let pooling = pooling::probe(&mut client).await?;
     facts.pooler = pooling.is_pooled();
     pooling.report(client.options().port(), &mut findings);
-    if matches!(pooling, Pooling::Unusable) {
-        return Ok(findings.with(facts));
-    }
-
-    let (catalog, hints) = look_at_contents(&mut client).await?;
+    let (catalog, contents) = match look_at_contents(&mut client).await {
+        Ok(seen) => seen,
+        // A pooler in statement mode refuses transactions; that it blocks is the finding.
+        Err(_) if pooling.is_blocking() => return Ok(findings.with(facts)),
+        Err(error) => return Err(error),
+    };
     facts.tables = catalog.tables.len();
     facts.table_bytes = catalog.tables.iter().map(|table| table.total_bytes).sum();
-    facts.large_objects = hints.large_objects;
-    findings::report_contents(&facts.role, &catalog, hints, &mut findings);
+    facts.large_objects = contents.large_objects;
+    findings::report_contents(&facts.role, &catalog, contents, &mut findings);
     facts.unreadable = catalog.unreadable;
     client.close().await;
     Ok(findings.with(facts))

@@ -38,6 +38,10 @@ impl Pooling {
         matches!(self, Self::Session | Self::Transaction(_) | Self::Unusable)
     }
 
+    pub(super) fn is_blocking(&self) -> bool {
+        !matches!(self, Self::Direct | Self::Session)
+    }
+
     pub(super) fn report(&self, port: u16, findings: &mut Findings) {
         const CODE: &str = "transaction-pooler";
         const HINT: &str = "connect to the server itself, or to the pooler's session mode (on Supabase: port 5432 instead of 6543)";
