@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::identity::ObjectIdentity;
 use crate::model::{Archive, Entry};
 use crate::normalize::same;
+use crate::owner::alter_owner;
 use crate::sql::RestoreOptions;
 
 /// What to compare.
@@ -76,8 +77,11 @@ fn major(version: &Option<BString>) -> Vec<u8> {
 fn definitions(archive: &Archive, opts: &CompareOptions) -> BTreeMap<ObjectIdentity, BString> {
     let mut definitions: BTreeMap<ObjectIdentity, Vec<BString>> = BTreeMap::new();
     for entry in archive.entries.iter().filter(|e| is_compared(e, opts)) {
-        if let Some(sql) = entry.create_sql(archive, &opts.restore) {
-            definitions.entry(entry.identity()).or_default().push(sql.joined());
+        let Some(sql) = entry.create_sql(archive, &opts.restore) else { continue };
+        let single = large_objects(entry, archive, &opts.restore);
+        let all = if single.is_empty() { vec![(entry.identity(), sql.joined())] } else { single };
+        for (identity, sql) in all {
+            definitions.entry(identity).or_default().push(sql);
         }
     }
     definitions
@@ -87,6 +91,27 @@ fn definitions(archive: &Archive, opts: &CompareOptions) -> BTreeMap<ObjectIdent
             (identity, bstr::join("\n", texts).into())
         })
         .collect()
+}
+
+/// The definitions of large objects that share an entry, one by one, as if each had its own.
+fn large_objects(entry: &Entry, archive: &Archive, opts: &RestoreOptions) -> Vec<(ObjectIdentity, BString)> {
+    let metadata = (entry.desc == "BLOB METADATA").then(|| entry.defn_bytes());
+    let Some(oids) = metadata.or_else(|| entry.large_objects_of_acl(archive).map(|oids| &**oids)) else {
+        return Vec::new();
+    };
+    let define = |oid: &[u8]| {
+        let (desc, tag, sql) = if metadata.is_some() {
+            let create: &[&[u8]] = &[b"SELECT pg_catalog.lo_create('", oid, b"');\n"];
+            let single = Entry { desc: "BLOB".into(), tag: Some(oid.into()), ..entry.clone() };
+            let owner = if opts.owner { alter_owner(&single) } else { None };
+            ("BLOB", oid.to_vec(), [create.concat(), owner.unwrap_or_default().into()].concat())
+        } else {
+            ("ACL", [b"LARGE OBJECT ", oid].concat(), entry.acl_per_large_object(oid).concat())
+        };
+        let identity = ObjectIdentity { desc: desc.into(), tag: tag.into(), ..ObjectIdentity::default() };
+        (identity, BString::from(sql))
+    };
+    oids.split(|b| *b == b'\n').filter(|oid| !oid.is_empty()).map(define).collect()
 }
 
 fn is_compared(entry: &Entry, opts: &CompareOptions) -> bool {

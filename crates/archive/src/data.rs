@@ -71,9 +71,9 @@ impl Archive {
     /// Adds a data entry for each table, in the order given, and returns their dump ids. The rows of the table with
     /// dump id `n` belong into the file `n.dat`, ended by [`TABLE_DATA_END`].
     ///
-    /// An extension's configuration table depends on the extension. (pg_dump lets it depend on a table that is not in
-    /// the archive, which says nothing; so a parallel restore with foreign keys onto such a table may come too early.)
-    /// Give configuration tables in the order of the foreign keys among them.
+    /// An extension's configuration table depends on the extension and on the configuration table of the same extension
+    /// before it, so give them in the order of the foreign keys among them. (pg_dump lets each depend on a table that is
+    /// not in the archive, which says nothing: in a parallel restore a foreign key may then come before its rows.)
     ///
     /// # Errors
     /// The archive is not a directory archive, a table has no entry, has data already, or has a name that the archive's
@@ -81,8 +81,11 @@ impl Archive {
     pub fn add_tables(&mut self, tables: &[TableData]) -> Result<Vec<i32>, ArchiveError> {
         let mut draft = Draft::new(self)?;
         for table in tables {
-            let depends_on =
+            let mut depends_on =
                 draft.relation(table.oid, &table.schema, &table.name, table.extension.as_deref())?;
+            if draft.relation_id(table.oid).is_none() {
+                depends_on.extend(draft.last_data_of(&depends_on));
+            }
             draft.claim(table.oid, &table.schema, &table.name)?;
             let target = match &table.load_via_root {
                 Some((schema, name)) => quote_qualified(schema, name),
@@ -212,12 +215,6 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) depends_on: Vec<i32>,
 }
 
-impl Default for Section {
-    fn default() -> Self {
-        Section::None
-    }
-}
-
 impl<'a> Draft<'a> {
     pub(crate) fn new(archive: &'a mut Archive) -> Result<Self, ArchiveError> {
         if archive.header.format != Format::Directory {
@@ -254,6 +251,13 @@ impl<'a> Draft<'a> {
                 Err(ArchiveError::UnknownRelation { oid, schema: schema.to_owned(), name: name.to_owned() })
             }
         }
+    }
+
+    /// The last table data entry with one of these dependencies.
+    fn last_data_of(&self, depends_on: &[i32]) -> Option<i32> {
+        let entries = self.entries.iter().rev().chain(self.archive.entries.iter().rev());
+        let mut data = entries.filter(|e| e.desc == "TABLE DATA");
+        data.find(|e| e.dependencies.first().is_some_and(|id| depends_on.contains(id))).map(|e| e.dump_id)
     }
 
     /// The dump id of the relation's entry.

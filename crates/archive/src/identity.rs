@@ -9,7 +9,7 @@ use crate::model::Entry;
 use crate::owner::dropped_object;
 
 /// An object's name across archives: independent of oids, dump ids and order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ObjectIdentity {
     /// The kind, e.g. `TABLE`.
     pub desc: BString,

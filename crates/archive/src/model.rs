@@ -103,9 +103,10 @@ pub struct CatalogId {
 }
 
 /// Which part of a restore an entry belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Section {
     /// Comments, privileges, labels: part of whatever section their object is in.
+    #[default]
     None,
     /// Definitions that must exist before data is loaded.
     PreData,

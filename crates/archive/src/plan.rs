@@ -317,3 +317,101 @@ fn root_of(entry: &Entry) -> Option<BString> {
     let end = copy.windows(2).position(|w| w == b" (" || w == b"  ")?;
     copy.get(..end).map(BString::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// pg_dump 18's directory archive of `tests/fixtures/small.sql`.
+    fn small() -> Archive {
+        Archive::parse(include_bytes!("../tests/fixtures/small-18.toc.dat")).unwrap()
+    }
+
+    fn names(archive: &Archive, plan: &RestorePlan, steps: &[usize]) -> Vec<String> {
+        steps.iter().map(|s| archive.entries[plan.steps[*s].entry].display()).collect()
+    }
+
+    fn step<'a>(archive: &Archive, plan: &'a RestorePlan, name: &str) -> &'a Step {
+        let found = plan.steps.iter().find(|s| archive.entries[s.entry].display() == name);
+        found.unwrap_or_else(|| panic!("no step {name}"))
+    }
+
+    #[test]
+    fn passes_and_phases_come_one_after_the_other() {
+        let archive = small();
+        let plan = plan(&archive, &RestoreOptions::default(), &|_| true);
+        assert!(plan.steps.is_sorted_by_key(|s| (s.pass, s.phase)));
+        let pass = |name| step(&archive, &plan, name).pass;
+        assert_eq!(pass("table shop.users"), Pass::Main);
+        assert_eq!(pass("privileges on table shop.aa_totals"), Pass::Acl);
+        assert_eq!(pass("refresh of shop.aa_totals"), Pass::PostAcl);
+        assert_eq!(pass("event trigger watch"), Pass::PostAcl);
+        assert_eq!(pass("comment on event trigger watch"), Pass::PostAcl);
+    }
+
+    #[test]
+    fn pre_data_is_a_chain_and_all_else_follows_it() {
+        let archive = small();
+        let plan = plan(&archive, &RestoreOptions::default(), &|_| true);
+        let pre: Vec<_> =
+            plan.steps.iter().filter(|s| s.pass == Pass::Main && s.phase == Phase::PreData).collect();
+        for (position, step) in pre.iter().enumerate().skip(1) {
+            assert!(step.depends_on.contains(&(position - 1)));
+        }
+        for step in plan.steps.iter().filter(|s| s.pass == Pass::Main && s.phase != Phase::PreData) {
+            assert!(step.depends_on.contains(&(pre.len() - 1)));
+        }
+    }
+
+    #[test]
+    fn what_follows_data_waits_for_the_data_of_all_partitions() {
+        let archive = small();
+        let plan = plan(&archive, &RestoreOptions::default(), &|_| true);
+        let before = |name: &str| names(&archive, &plan, &step(&archive, &plan, name).depends_on);
+        let key = before("fk constraint events_who_fkey on shop.events");
+        for rows in ["events_old", "events_new_0", "events_new_1", "users"] {
+            assert!(key.contains(&format!("rows of shop.{rows}")), "{rows}: {key:?}");
+        }
+        let index = before("index shop.sized_0_n_idx");
+        for rows in ["sized_0", "sized_1", "sized_2"] {
+            assert!(index.contains(&format!("rows of shop.{rows}")), "{rows}: {index:?}");
+        }
+        assert!(!before("index shop.messages_body").contains(&"rows of shop.users".to_owned()));
+    }
+
+    #[test]
+    fn an_attached_index_conflicts_with_a_foreign_key_of_the_partitioned_table() {
+        let archive = small();
+        let plan = plan(&archive, &RestoreOptions::default(), &|_| true);
+        let step = |name: &str| step(&archive, &plan, name);
+        let key = step("fk constraint events_who_fkey on shop.events");
+        assert!(key.conflicts_with(step("index attach shop.events_new_0_pkey")));
+        assert!(key.conflicts_with(step("index shop.events_old_day_idx")));
+        assert!(!key.conflicts_with(step("index shop.messages_body")));
+        assert!(
+            !step("index shop.events_old_day_idx").conflicts_with(step("index shop.events_new_0_day_idx"))
+        );
+    }
+
+    #[test]
+    fn entries_that_are_left_out_pass_their_dependencies_on() {
+        let archive = small();
+        let select = |e: &Entry| e.desc != "MATERIALIZED VIEW" && e.desc != "TABLE DATA";
+        let plan = plan(&archive, &RestoreOptions::default(), &select);
+        let refresh = step(&archive, &plan, "refresh of shop.zz_counts");
+        assert!(names(&archive, &plan, &refresh.depends_on).contains(&"table shop.messages".to_owned()));
+    }
+
+    #[test]
+    fn unwanted_classes_have_no_steps() {
+        let archive = small();
+        let opts = RestoreOptions { privileges: false, comments: false, ..RestoreOptions::default() };
+        let plan = plan(&archive, &opts, &|_| true);
+        let descs: HashSet<_> =
+            plan.steps.iter().map(|s| archive.entries[s.entry].desc.to_string()).collect();
+        for desc in ["ACL", "DEFAULT ACL", "COMMENT", "DATABASE", "ENCODING", "SEARCHPATH"] {
+            assert!(!descs.contains(desc), "{desc}");
+        }
+        assert!(descs.contains("BLOBS") && descs.contains("SEQUENCE SET") && descs.contains("TABLE DATA"));
+    }
+}

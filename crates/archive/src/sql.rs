@@ -259,7 +259,7 @@ impl Entry {
     }
 
     /// The ACL names the group's first object only; each statement is repeated for all of them.
-    fn acl_per_large_object(&self, oids: &[u8]) -> Vec<BString> {
+    pub(crate) fn acl_per_large_object(&self, oids: &[u8]) -> Vec<BString> {
         let mut queries = Vec::new();
         for statement in statements(self.defn_bytes()) {
             match split_at_oid(statement) {

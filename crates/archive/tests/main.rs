@@ -4,6 +4,7 @@ mod cluster;
 mod comparing;
 mod damage;
 mod entries;
+mod extensions;
 mod facts;
 mod restoring;
 mod round_trip;
