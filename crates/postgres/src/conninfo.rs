@@ -12,7 +12,10 @@ mod settings;
 mod url;
 
 pub use options::ConnectOptions;
-pub(crate) use settings::{ChannelBinding, Endpoint, Keepalives, Method, Settings, SslMode, TargetSession};
+pub(crate) use settings::{
+    CertificateMode, ChannelBinding, Endpoint, Keepalives, Method, RootCertificates, Settings, SslMode,
+    TargetSession, TlsSettings,
+};
 
 use crate::environment::Environment;
 use parameters::{Parameters, fill_from_environment};

@@ -146,9 +146,19 @@ impl Attempt<'_> {
             encrypted,
             cancel: Arc::new(self.cancel_target(encrypted, 0, Vec::new())),
         };
-        self.authenticate(&mut client, server_end_point).await?;
-        self.await_ready(&mut client).await?;
-        Ok(client)
+        let ready = match self.authenticate(&mut client, server_end_point).await {
+            Ok(()) => self.await_ready(&mut client).await,
+            refused => refused,
+        };
+        match ready {
+            Ok(()) => Ok(client),
+            // With TLS 1.3 the server judges our certificate after the handshake.
+            Err(Error::Io(e)) if tls::reason(&e).is_some() => Err(Error::Tls {
+                endpoint: self.endpoint.describe(),
+                reason: tls::reason(&e).unwrap_or_default(),
+            }),
+            Err(e) => Err(e),
+        }
     }
 
     fn narrowed_options(&self) -> ConnectOptions {

@@ -133,34 +133,35 @@ impl CopyOut<'_> {
     }
 
     async fn finish(&mut self) -> Result<(), Error> {
-        let rows = self.digester.digest().rows;
+        let mut completed = false;
         loop {
             let message = self.client.next_message().await?;
             match message.tag {
-                b'C' if self.checked => {
-                    let announced = self.client.copied_rows(&message);
-                    if self.digester.in_row() || announced.is_some_and(|a| a != rows) {
-                        return Err(self.incomplete(announced));
+                b'C' if !completed => {
+                    if self.checked {
+                        self.compare_rows(self.client.copied_rows(&message))?;
                     }
+                    completed = true;
                 }
-                b'C' => {}
                 b'E' => return Err(self.client.server_error(&message).await),
-                b'Z' => return self.client.ready(&message),
+                b'Z' if completed => return self.client.ready(&message),
                 _ => return Err(self.client.unexpected(&message)),
             }
         }
     }
 
-    fn incomplete(&mut self, announced: Option<u64>) -> Error {
+    fn compare_rows(&mut self, announced: Option<u64>) -> Result<(), Error> {
+        let arrived = self.digester.digest().rows;
+        if announced == Some(arrived) && !self.digester.in_row() {
+            return Ok(());
+        }
         self.client.abandon();
-        Error::Protocol(match announced {
-            Some(announced) => {
-                format!(
-                    "the server says it sent {announced} rows, {} have arrived",
-                    self.digester.digest().rows
-                )
+        Err(Error::Protocol(match announced {
+            Some(announced) if announced != arrived => {
+                format!("the server says it sent {announced} rows, {arrived} have arrived")
             }
-            None => "the COPY ended in the middle of a row".into(),
-        })
+            Some(_) => "the COPY ended in the middle of a row".into(),
+            None => "the COPY ended without a row count".into(),
+        }))
     }
 }

@@ -58,12 +58,16 @@ fn of_connect(endpoint: &str, source: &std::io::Error) -> Vec<String> {
 fn of_tls(reason: &str) -> Vec<String> {
     let hint = if reason.contains("does not support it") {
         "the server has no TLS: switch it on there, or use sslmode=prefer or disable when the network is trusted"
+    } else if reason.contains("not trusted") {
+        "sslrootcert must name the certificate of the authority that signed the server's (a provider offers it for download)"
+    } else if reason.contains("UnsupportedCertVersion") {
+        "the certificate is of X.509 version 1: issue it anew with a subjectAltName"
+    } else if reason.contains("client certificate") {
+        "name your certificate in sslcert and its key in sslkey"
     } else if reason.contains("root certificate") {
         "save the provider's root certificate and name it in sslrootcert, or use sslrootcert=system for a public one"
     } else if reason.contains("not valid for") {
         "use the host name that the certificate was issued for, or sslmode=verify-ca"
-    } else if reason.contains("not trusted") {
-        "sslrootcert must name the certificate of the authority that signed the server's"
     } else {
         return Vec::new();
     };

@@ -1,8 +1,12 @@
 //! The client half: connections, COPY, scratch clusters.
 
+mod authentication;
 mod cluster;
 mod commands;
 mod copy;
+mod fake_server;
+mod lost_connection;
+mod tls;
 
 use basekeep_postgres::cluster::{Binaries, ClusterOptions, ScratchCluster, find};
 use basekeep_postgres::{Client, Environment};
