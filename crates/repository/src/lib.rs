@@ -3,12 +3,40 @@
 //!
 //! Order of writes: *must* packs, then the index that names them, then the snapshot. Deletes go the other way round.
 
+mod check;
+mod chunker;
+mod compression;
+mod config;
+mod crypto;
 mod error;
+mod go_text;
+mod host;
 mod id;
+mod index;
+mod index_file;
+mod key_file;
+mod layout;
+mod lock;
+mod pack;
 mod password;
-mod skeleton;
+mod polynomial;
+mod read;
+mod repository;
+mod snapshot;
+mod sync;
+mod tree;
+mod tree_builder;
+mod unpacked;
+mod writer;
 
+pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
 pub use error::{LockHolder, RepositoryError, Result};
 pub use id::{BlobId, PackId, SnapshotId, TreeId};
+pub use lock::{Lock, LockMode, LockOptions};
 pub use password::Password;
-pub use skeleton::*;
+pub use read::BlobStream;
+pub use repository::{InitOptions, Repository};
+pub use snapshot::{NewSnapshot, Snapshot, Summary};
+pub use tree::{Node, NodeKind, Tree};
+pub use tree_builder::TreeBuilder;
+pub use writer::{FileContent, FileWriter, Writer, WriterOptions, WriterStats};

@@ -83,7 +83,9 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         }
     };
     if folder.is_empty() {
-        return Err(error::unsupported("the repository's folder is empty; write /path, ./path or file:///path"));
+        return Err(error::unsupported(
+            "the repository's folder is empty; write /path, ./path or file:///path",
+        ));
     }
     Ok(Arc::new(Retry::new(Arc::new(Local::new(folder)), RetryPolicy::default())))
 }

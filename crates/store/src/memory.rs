@@ -57,7 +57,12 @@ impl Store for Memory {
                 ErrorKind::Corrupt,
                 Operation::GetRange,
                 key,
-                format!("it has {} bytes and bytes {}..{} were asked for", data.len(), range.start, range.end),
+                format!(
+                    "it has {} bytes and bytes {}..{} were asked for",
+                    data.len(),
+                    range.start,
+                    range.end
+                ),
             )),
         }
     }

@@ -1,0 +1,139 @@
+//! Reading blobs, trees and files. Everything is verified: MAC, length and SHA-256.
+
+mod stream;
+
+use basekeep_store::{ErrorKind, StoreError};
+
+pub use stream::BlobStream;
+
+use crate::compression::Unpacker;
+use crate::crypto::Key;
+use crate::id::sha256;
+use crate::index::Location;
+use crate::pack::BlobKind;
+use crate::repository::blocking;
+use crate::{BlobId, Node, NodeKind, Repository, RepositoryError, Result, Snapshot, Tree, TreeId, layout};
+
+impl Repository {
+    /// Reads a folder.
+    pub async fn tree(&self, id: &TreeId) -> Result<Tree> {
+        let places = self.places(BlobKind::Tree, (*id).into())?;
+        self.tree_at(*id, places).await
+    }
+
+    pub(crate) async fn tree_at(&self, id: TreeId, places: Vec<Location>) -> Result<Tree> {
+        let json = self.read_places(places).await?;
+        let decoded = blocking(move || Tree::decode(&json)).await?;
+        decoded.map_err(|reason| RepositoryError::DamagedTree { tree: id, reason })
+    }
+
+    /// The entry at a path such as `/source/manifest.json`; `None` if there is none. The root has no entry.
+    pub async fn node_at(&self, snapshot: &Snapshot, path: &str) -> Result<Option<Node>> {
+        let mut tree = snapshot.tree;
+        let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
+        while let Some(name) = names.next() {
+            let Some(node) = self.tree(&tree).await?.nodes.into_iter().find(|node| node.name == name) else {
+                return Ok(None);
+            };
+            match node.subtree {
+                _ if names.peek().is_none() => return Ok(Some(node)),
+                Some(subtree) => tree = subtree,
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The content of a file of at most `limit` bytes.
+    ///
+    /// Errors: [`RepositoryError::Refused`] for a larger one, and for what is no file.
+    pub async fn read_small(&self, node: &Node, limit: usize) -> Result<Vec<u8>> {
+        if node.kind != NodeKind::File {
+            return Err(RepositoryError::Refused(format!("{} is not a file", node.name)));
+        }
+        let too_large =
+            |size| RepositoryError::Refused(format!("{} has {size} bytes, more than {limit}", node.name));
+        let size = usize::try_from(node.size).map_err(|_| too_large(node.size))?;
+        if size > limit {
+            return Err(too_large(node.size));
+        }
+        let mut content = Vec::with_capacity(size);
+        let mut blobs = self.read_blobs(node.content.clone(), limit.clamp(1 << 20, 32 << 20));
+        while let Some(blob) = blobs.next().await {
+            content.extend_from_slice(&blob?);
+            if content.len() > limit {
+                return Err(too_large(content.len() as u64));
+            }
+        }
+        Ok(content)
+    }
+
+    /// All places of a blob; an error if there is none.
+    pub(crate) fn places(&self, kind: BlobKind, id: BlobId) -> Result<Vec<Location>> {
+        let places: Vec<Location> = self.with_index(|index| index.locations(kind, id).collect());
+        if places.is_empty() { Err(self.missing(id)) } else { Ok(places) }
+    }
+
+    fn missing(&self, blob: BlobId) -> RepositoryError {
+        let unreadable: Vec<String> =
+            self.unreadable_index_files().into_iter().map(|(file, _)| file).collect();
+        let hint = match unreadable.as_slice() {
+            [] => String::new(),
+            files => format!(" (these are damaged: {})", files.join(", ")),
+        };
+        RepositoryError::MissingBlob { blob, hint }
+    }
+
+    /// Reads a blob from the first of its places that is good.
+    pub(crate) async fn read_places(&self, places: Vec<Location>) -> Result<Vec<u8>> {
+        let mut failure = RepositoryError::Refused("a blob has no place".to_owned());
+        for place in places {
+            match self.read_place(place).await {
+                Ok(plain) => return Ok(plain),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn read_place(&self, place: Location) -> Result<Vec<u8>> {
+        let start = u64::from(place.blob.offset);
+        let range = start..start + u64::from(place.blob.length);
+        let sealed = self.shared.store.get_range(&layout::pack(place.pack), range).await;
+        let sealed = sealed.map_err(|error| unreadable(place, error))?;
+        let shared = self.shared.clone();
+        blocking(move || open_blob(&shared.key, &mut Unpacker::new()?, place, &sealed)).await?
+    }
+}
+
+/// A pack that is gone or too short is damage; anything else is the storage's failure.
+fn unreadable(place: Location, error: StoreError) -> RepositoryError {
+    let reason = match error.kind {
+        ErrorKind::NotFound => "the pack is missing".to_owned(),
+        ErrorKind::Corrupt => format!("the pack is too short: {}", error.source),
+        _ => return error.into(),
+    };
+    RepositoryError::DamagedBlob { pack: place.pack, blob: place.blob.id, reason }
+}
+
+/// Opens a sealed blob and verifies it.
+pub(crate) fn open_blob(
+    key: &Key,
+    unpacker: &mut Unpacker,
+    place: Location,
+    sealed: &[u8],
+) -> Result<Vec<u8>> {
+    let blob = place.blob;
+    let mut open = || -> Result<Vec<u8>, String> {
+        let opened = key.open(sealed).map_err(|e| e.to_string())?;
+        let plain = if blob.uncompressed == 0 {
+            opened
+        } else {
+            let mut plain = Vec::new();
+            unpacker.unpack_into(&opened, blob.uncompressed as usize, &mut plain)?;
+            plain
+        };
+        if sha256(&plain) == *blob.id.as_bytes() { Ok(plain) } else { Err("its hash differs".to_owned()) }
+    };
+    open().map_err(|reason| RepositoryError::DamagedBlob { pack: place.pack, blob: blob.id, reason })
+}

@@ -1,0 +1,385 @@
+//! A repository: opened with a password, its index in memory, its files read and written.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, RwLock};
+
+use basekeep_store::{ErrorKind, Object, Put, Store, StoreError};
+use bytes::Bytes;
+use futures::StreamExt;
+
+use crate::config::Config;
+use crate::crypto::Key;
+use crate::id::sha256;
+use crate::index::Index;
+use crate::index_file::PackContents;
+use crate::{
+    Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout, snapshot, sync,
+    unpacked,
+};
+
+/// Small files that are fetched at the same time.
+const FETCHES: usize = 8;
+
+/// How to make a repository.
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// Cost of the password's key derivation: 2 to this power. 15 if `None`, as stock restic chooses on most machines.
+    pub scrypt_log_n: Option<u8>,
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: Key,
+    pub(crate) config: Config,
+    index: RwLock<LoadedIndex>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct LoadedIndex {
+    index: Index,
+    files: BTreeSet<String>,
+    unreadable: Vec<(String, String)>,
+}
+
+impl Repository {
+    /// Makes a repository of format version 2 where there is none.
+    ///
+    /// Errors: [`RepositoryError::AlreadyExists`]; [`RepositoryError::Damaged`] where a repository has lost its
+    /// `config`.
+    pub async fn init(store: Arc<dyn Store>, password: &Password, options: InitOptions) -> Result<Self> {
+        let location = store.location();
+        if exists(&*store, layout::CONFIG).await? {
+            return Err(RepositoryError::AlreadyExists { location });
+        }
+        refuse_remains(&*store).await?;
+        let key = Key::random();
+        let config = Config::random();
+        let (master, password) = (key.clone(), password.clone());
+        let log_n = options.scrypt_log_n.unwrap_or(key_file::DEFAULT_LOG_N);
+        let contents = blocking(move || key_file::create(&master, &password, log_n)).await??;
+        let json = serde_json::to_vec(&config).map_err(|e| RepositoryError::internal("write config", e))?;
+        // Keys that an interrupted init left would make stock restic take the wrong one.
+        for old in store.list(layout::KEYS).await? {
+            store.delete(&old.key).await?;
+        }
+        let key_name = format!("{}{}", layout::KEYS, hex::encode(sha256(&contents)));
+        put_new(&*store, &key_name, contents.into()).await?;
+        // `config` is the one file whose name is not its hash: it must be ours, not that of another init.
+        match store.put(layout::CONFIG, key.seal(&json).into()).await? {
+            Put::Written => Ok(Self::with(store, key, config)),
+            Put::AlreadyExists => {
+                store.delete(&key_name).await?;
+                Err(RepositoryError::AlreadyExists { location })
+            }
+        }
+    }
+
+    /// Opens a repository; every key is tried. Repositories of version 1 can be read, not written.
+    ///
+    /// Errors: [`RepositoryError::NotFound`], [`RepositoryError::WrongPassword`],
+    /// [`RepositoryError::UnsupportedVersion`], [`RepositoryError::Damaged`].
+    pub async fn open(store: Arc<dyn Store>, password: &Password) -> Result<Self> {
+        let sealed = match store.get(layout::CONFIG).await {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                refuse_remains(&*store).await?;
+                return Err(RepositoryError::NotFound { location: store.location() });
+            }
+            result => result?,
+        };
+        let key = find_key(&*store, password, sealed.clone()).await?;
+        let json = key.open(&sealed).map_err(|e| RepositoryError::damaged(layout::CONFIG, e))?;
+        let config = Config::decode(&json).map_err(|e| RepositoryError::damaged(layout::CONFIG, e))?;
+        if !(1..=2).contains(&config.version) {
+            let needed = "versions 1 and 2 are";
+            return Err(RepositoryError::UnsupportedVersion { version: config.version, needed });
+        }
+        Ok(Self::with(store, key, config))
+    }
+
+    fn with(store: Arc<dyn Store>, key: Key, config: Config) -> Self {
+        let (index, loading) = (RwLock::default(), tokio::sync::Mutex::default());
+        Self { shared: Arc::new(Shared { store, key, config, index, loading }) }
+    }
+
+    /// The repository's id, which it keeps wherever it is copied to.
+    pub fn id(&self) -> &str {
+        &self.shared.config.id
+    }
+
+    /// The format's version.
+    pub fn version(&self) -> u32 {
+        self.shared.config.version
+    }
+
+    /// Where it is, for people: without credentials.
+    pub fn location(&self) -> String {
+        self.shared.store.location()
+    }
+
+    /// Reads the index files that were not read yet. Call it after locking; it is cheap when nothing changed.
+    ///
+    /// A damaged index file is no error here: what only it lists is not found later, and [`Repository::check`] names
+    /// it. [`Repository::unreadable_index_files`] tells.
+    pub async fn load_index(&self) -> Result<()> {
+        let _alone = self.shared.loading.lock().await;
+        // A file that goes away between listing and reading was replaced by another one.
+        for _ in 0..3 {
+            if self.try_load_index().await? {
+                return Ok(());
+            }
+        }
+        Err(RepositoryError::Refused(
+            "the index files keep changing; is somebody pruning without a lock?".into(),
+        ))
+    }
+
+    async fn try_load_index(&self) -> Result<bool> {
+        let present: BTreeSet<String> =
+            self.list_ids(layout::INDEX).await?.into_iter().map(|o| o.key).collect();
+        let (fresh, rebuild) = {
+            let loaded = sync::read(&self.shared.index);
+            let rebuild = !loaded.files.is_subset(&present);
+            let fresh: Vec<String> = if rebuild {
+                present.iter().cloned().collect()
+            } else {
+                present.difference(&loaded.files).cloned().collect()
+            };
+            (fresh, rebuild)
+        };
+        let mut packs = Vec::new();
+        let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+        let mut reads = futures::stream::iter(fresh.into_iter().map(|key| self.read_index_file(key)))
+            .buffer_unordered(FETCHES);
+        while let Some((key, result)) = reads.next().await {
+            match result {
+                Ok(contents) => {
+                    packs.extend(contents);
+                    files.push(key);
+                }
+                Err(RepositoryError::Damaged { file, reason }) => {
+                    tracing::warn!(%file, %reason, "an index file is damaged");
+                    unreadable.push((file, reason));
+                }
+                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut loaded = sync::write(&self.shared.index);
+        if rebuild {
+            *loaded = LoadedIndex::default();
+        }
+        if !packs.is_empty() {
+            loaded.index.extend(packs);
+        }
+        loaded.files.extend(files);
+        loaded.unreadable = unreadable;
+        Ok(true)
+    }
+
+    /// Index files that the last [`Repository::load_index`] could not read, each with the reason.
+    pub fn unreadable_index_files(&self) -> Vec<(String, String)> {
+        sync::read(&self.shared.index).unreadable.clone()
+    }
+
+    pub(crate) async fn read_index_file(&self, key: String) -> (String, Result<Vec<PackContents>>) {
+        let result = self.read_json(&key, |json| index_file::decode(json)).await;
+        (key, result)
+    }
+
+    /// Snapshots by time, oldest first; and the files that cannot be read, each with the reason.
+    pub async fn snapshots(&self) -> Result<(Vec<Snapshot>, Vec<(String, String)>)> {
+        let files = self.list_ids(layout::SNAPSHOTS).await?;
+        let mut reads = futures::stream::iter(files.into_iter().map(|file| self.read_snapshot(file.key)))
+            .buffer_unordered(FETCHES);
+        let (mut snapshots, mut unreadable) = (Vec::new(), Vec::new());
+        while let Some(result) = reads.next().await {
+            match result {
+                Ok(snapshot) => snapshots.push(snapshot),
+                Err(RepositoryError::Damaged { file, reason }) => unreadable.push((file, reason)),
+                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+        unreadable.sort();
+        Ok((snapshots, unreadable))
+    }
+
+    /// The one snapshot whose id begins so.
+    ///
+    /// Errors: [`RepositoryError::NoSuchSnapshot`], [`RepositoryError::AmbiguousSnapshot`].
+    pub async fn find_snapshot(&self, prefix: &str) -> Result<Snapshot> {
+        let files = self.list_ids(layout::SNAPSHOTS).await?;
+        let mut fits: Vec<SnapshotId> = files
+            .iter()
+            .filter_map(|file| layout::id_of(&file.key))
+            .map(SnapshotId::from_bytes)
+            .filter(|id| id.to_string().starts_with(prefix))
+            .collect();
+        fits.sort_unstable();
+        match fits.as_slice() {
+            [] => Err(RepositoryError::NoSuchSnapshot { prefix: prefix.to_owned() }),
+            [id] => self.read_snapshot(layout::snapshot(*id)).await,
+            _ => Err(RepositoryError::AmbiguousSnapshot { prefix: prefix.to_owned(), matches: fits }),
+        }
+    }
+
+    async fn read_snapshot(&self, key: String) -> Result<Snapshot> {
+        let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
+        self.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
+    }
+
+    /// The files of a folder whose names are ids; others are not the repository's.
+    pub(crate) async fn list_ids(&self, folder: &str) -> Result<Vec<Object>> {
+        let mut files = self.shared.store.list(folder).await?;
+        files.retain(|file| layout::id_of(&file.key).is_some());
+        Ok(files)
+    }
+
+    /// Reads a sealed JSON file: its name, MAC and encoding are checked.
+    pub(crate) async fn read_json<T: Send + 'static>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
+    ) -> Result<T> {
+        let data = self.shared.store.get(key).await?;
+        let (shared, name) = (self.shared.clone(), layout::id_of(key));
+        let parsed = blocking(move || {
+            if name.is_some_and(|name| name != sha256(&data)) {
+                return Err("its content does not match its name".to_owned());
+            }
+            let encoded = shared.key.open(&data).map_err(|e| e.to_string())?;
+            parse(&unpacked::decode(encoded)?)
+        });
+        parsed.await?.map_err(|reason| RepositoryError::damaged(key, reason))
+    }
+
+    /// Seals and writes a JSON file below `folder`; gives its key.
+    pub(crate) async fn write_json(&self, folder: &str, json: Vec<u8>) -> Result<String> {
+        let shared = self.shared.clone();
+        let sealed = blocking(move || {
+            let encoded = unpacked::encode(&json)?;
+            let sealed = shared.key.seal(&encoded);
+            let opened = shared.key.open(&sealed).map_err(|e| e.to_string()).and_then(unpacked::decode);
+            if opened.as_ref() == Ok(&json) {
+                return Ok(sealed);
+            }
+            Err(RepositoryError::internal(
+                "verify a file before its upload",
+                "it does not open to what was sealed",
+            ))
+        });
+        let sealed = sealed.await??;
+        let key = format!("{folder}{}", hex::encode(sha256(&sealed)));
+        put_new(&*self.shared.store, &key, sealed.into()).await?;
+        Ok(key)
+    }
+
+    /// Looks into the index.
+    pub(crate) fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&sync::read(&self.shared.index).index)
+    }
+
+    /// Adds an index file that this process has just written.
+    pub(crate) fn add_to_index(&self, file: String, packs: &[PackContents]) {
+        let mut loaded = sync::write(&self.shared.index);
+        for (pack, blobs) in packs {
+            loaded.index.add(*pack, blobs);
+        }
+        loaded.files.insert(file);
+    }
+}
+
+/// Writes a file whose name nobody else can have chosen. One that is there already was left by an attempt of ours
+/// whose answer was lost; if only a part of it arrived, it is replaced.
+pub(crate) async fn put_new(store: &dyn Store, key: &str, data: Bytes) -> Result<(), StoreError> {
+    for _ in 0..2 {
+        let length = data.len() as u64;
+        match store.put(key, data.clone()).await? {
+            Put::Written => return Ok(()),
+            Put::AlreadyExists if store.size(key).await? == length => return Ok(()),
+            Put::AlreadyExists => store.delete(key).await?,
+        }
+    }
+    Err(StoreError::new(ErrorKind::Corrupt, basekeep_store::Operation::Put, key, "only a part of it arrives"))
+}
+
+/// CPU work that would hold other tasks up.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| RepositoryError::internal("run a thread", e))
+}
+
+async fn exists(store: &dyn Store, key: &str) -> Result<bool> {
+    match store.size(key).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Without `config` there is no repository, unless something is left of one.
+async fn refuse_remains(store: &dyn Store) -> Result<()> {
+    for folder in [layout::SNAPSHOTS, layout::INDEX] {
+        if !store.list(folder).await?.is_empty() {
+            return Err(RepositoryError::damaged(
+                layout::CONFIG,
+                format!("it is missing, and {folder} has files"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Tries every key file with the password.
+async fn find_key(store: &dyn Store, password: &Password, config: Bytes) -> Result<Key> {
+    let mut failures = Failures::default();
+    for file in store.list(layout::KEYS).await? {
+        let Some(name) = layout::id_of(&file.key) else { continue };
+        let contents = match store.get(&file.key).await {
+            Err(error) if error.kind == ErrorKind::NotFound => continue,
+            result => result?,
+        };
+        let changed = sha256(&contents) != name;
+        let password = password.clone();
+        let opened = blocking(move || key_file::open(&contents, &password)).await?;
+        match opened {
+            Ok(key) if key.open(&config).is_ok() => return Ok(key),
+            Ok(_) => failures.config = true,
+            Err(key_file::Unopened::Damaged(reason)) => failures.damaged = Some((file.key, reason)),
+            Err(key_file::Unopened::OtherPassword) if changed => {
+                failures.damaged = Some((file.key, "its content does not match its name".to_owned()));
+            }
+            Err(key_file::Unopened::OtherPassword) => failures.other_password = true,
+        }
+    }
+    Err(failures.into_error())
+}
+
+/// What was wrong with the keys that did not open.
+#[derive(Default)]
+struct Failures {
+    config: bool,
+    damaged: Option<(String, String)>,
+    other_password: bool,
+}
+
+impl Failures {
+    fn into_error(self) -> RepositoryError {
+        match self.damaged {
+            _ if self.config => {
+                RepositoryError::damaged(layout::CONFIG, "a key opens with the password, but not this file")
+            }
+            Some((file, reason)) => RepositoryError::damaged(file, reason),
+            None if self.other_password => RepositoryError::WrongPassword,
+            None => RepositoryError::damaged(layout::KEYS, "there is no key file"),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Writing a snapshot: many streams of file content at once into one set of packs.
+//!
+//! `chunk → SHA-256 → known? → zstd → seal → verify → pack → put → index → snapshot`. The caller's tasks cut chunks; worker
+//! threads, one for each core, do the rest up to the full pack; tasks of the runtime put packs meanwhile. Bytes between
+//! the cut and the durable pack are capped.
+//!
+//! *Must*: the snapshot is written only if every stream was finished, every pack and index file is durable, and
+//! the lock is still held.
+
+mod file;
+mod finish;
+mod packs;
+mod pipeline;
+mod queue;
+mod seal;
+mod uploads;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub use file::{FileContent, FileWriter};
+
+use crate::writer::pipeline::Pipeline;
+use crate::{Lock, NewSnapshot, Repository, Result, Snapshot, TreeBuilder};
+
+/// Average chunk of files that are written in one go.
+const SMALL_FILE_AVERAGE: usize = 256 << 10;
+
+/// How a writer works.
+#[derive(Debug, Clone)]
+pub struct WriterOptions {
+    /// Bytes between the cut of a chunk and its durable pack; at least 64 MiB.
+    pub in_flight: usize,
+    /// zstd level.
+    pub compression: i32,
+    /// Open every blob that was sealed and compare its hash before it is uploaded.
+    pub verify: bool,
+    /// A pack is full at this size; at most a quarter of `in_flight`.
+    pub pack_size: usize,
+    /// Threads that hash, compress and seal; as many as there are cores if 0.
+    pub workers: usize,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { in_flight: 128 << 20, compression: 1, verify: true, pack_size: 32 << 20, workers: 0 }
+    }
+}
+
+/// What a writer has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Blobs that the repository did not have.
+    pub blobs_new: u64,
+    /// Blobs that it had, or that were taken over.
+    pub blobs_known: u64,
+    /// Bytes of file content that were cut into blobs.
+    pub bytes_in: u64,
+    /// Plain bytes of new blobs.
+    pub bytes_new: u64,
+    /// Bytes of new blobs as they are stored: compressed and sealed.
+    pub bytes_stored: u64,
+}
+
+/// Writes one snapshot. Cheap to clone; all clones feed the same packs.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    owner: Arc<Owner>,
+}
+
+/// Ends the worker threads with the last handle.
+#[derive(Debug)]
+struct Owner {
+    pipeline: Arc<Pipeline>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.pipeline.queue.close();
+    }
+}
+
+impl Repository {
+    /// A writer for one snapshot. Call it within a tokio runtime, after [`Repository::load_index`]; what the index
+    /// does not know is stored again.
+    pub fn writer(&self, lock: &Lock, options: WriterOptions) -> Writer {
+        let pipeline = Pipeline::start(self.clone(), lock.state(), options);
+        Writer { owner: Arc::new(Owner { pipeline }) }
+    }
+}
+
+impl Writer {
+    /// A new file, written piece by piece. Several can be open at once. `chunk_average` is in bytes; keep it the same for
+    /// a file from one snapshot to the next.
+    pub fn file(&self, chunk_average: usize) -> FileWriter {
+        FileWriter::new(self.clone(), chunk_average)
+    }
+
+    /// A whole file.
+    pub async fn put_file(&self, data: &[u8]) -> Result<FileContent> {
+        let mut file = self.file(SMALL_FILE_AVERAGE);
+        file.write(data).await?;
+        file.finish().await
+    }
+
+    /// Writes the trees, then everything that is not durable yet, then the index, and the snapshot last.
+    ///
+    /// Errors: any failure of any stream; an unfinished one; a lost lock; a tree that names blobs nobody wrote. Then
+    /// there is no snapshot, and the next run finds what was uploaded.
+    pub async fn finish(self, tree: TreeBuilder, snapshot: NewSnapshot) -> Result<Snapshot> {
+        let pipeline = self.pipeline();
+        let result = pipeline.finish(tree, snapshot).await;
+        if let Err(error) = &result {
+            pipeline.fail(error.clone());
+            pipeline.wind_up().await;
+        }
+        pipeline.queue.close();
+        result
+    }
+
+    /// Gives up: there will be no snapshot. What was uploaded stays, with an index, so that the next run finds it.
+    pub async fn abort(self) {
+        let pipeline = self.pipeline();
+        pipeline.fail(crate::RepositoryError::Incomplete { reason: "the work was given up".to_owned() });
+        pipeline.wind_up().await;
+        pipeline.queue.close();
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> WriterStats {
+        let counters = &self.pipeline().counters;
+        WriterStats {
+            blobs_new: counters.data_new.load(Relaxed),
+            blobs_known: counters.data_known.load(Relaxed),
+            bytes_in: counters.bytes_in.load(Relaxed),
+            bytes_new: counters.bytes_new.load(Relaxed),
+            bytes_stored: counters.bytes_stored.load(Relaxed),
+        }
+    }
+
+    fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.owner.pipeline
+    }
+}
