@@ -1,0 +1,10 @@
+//! What the commands say and how they end: exit code, standard output, standard error. No server is needed here; what
+//! the commands do to databases is proven in `tests/system`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod configuration;
+mod init;
+mod repository;
+mod sandbox;
+mod usage;
