@@ -1,3 +1,7 @@
 //! A backup and a restore give the same database; what fails is named, and nothing else suffers from it.
 
+mod failures;
+mod interrupts;
 mod round_trip;
+mod targets;
+mod unprivileged;

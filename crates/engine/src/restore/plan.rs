@@ -59,7 +59,9 @@ pub(crate) async fn make(
             let name = options.target.database();
             let ours = create.is_some() || owns_target(options, &target).await?;
             let database = if ours {
-                roles::database_steps(globals, name, options.owner, options.privileges, &there)
+                // A database that was there keeps its owner.
+                let owner = options.owner && create.is_some();
+                roles::database_steps(globals, name, owner, options.privileges, &there)
             } else {
                 Vec::new()
             };

@@ -49,18 +49,22 @@ pub(super) enum LoadError {
     Different(String),
 }
 
-/// Units of about this size, so that connections can share a table; at least one range each.
-const UNIT_BYTES: u64 = 48 << 20;
+/// A table is loaded in about this many units, so that connections can share it to the end...
+const UNITS: u64 = 12;
+/// ... but a unit has some work to do, since each one is a COPY and begins with an empty read-ahead.
+const SMALLEST_UNIT: u64 = 16 << 20;
+const LARGEST_UNIT: u64 = 128 << 20;
 
 /// The units of a table's file: runs of ranges, or the whole file where the range index does not fit the manifest.
 pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>) -> Vec<Unit> {
     let whole = || vec![Unit { blobs: 0..blobs, expected: total, whole: true }];
     let Some(ranges) = index.filter(|ranges| fits(total, blobs, ranges)) else { return whole() };
+    let size = (total.bytes / UNITS).clamp(SMALLEST_UNIT, LARGEST_UNIT);
     let mut units: Vec<Unit> = Vec::new();
     for range in ranges.iter().filter(|range| range.blobs > 0) {
         let Some(blobs) = blob_range(range) else { return whole() };
         let digest = Digest { rows: range.rows, bytes: range.bytes, sum: range.digest };
-        match units.last_mut().filter(|unit| unit.expected.bytes + range.bytes <= UNIT_BYTES) {
+        match units.last_mut().filter(|unit| unit.expected.bytes + range.bytes <= size) {
             Some(unit) => {
                 unit.blobs.end = blobs.end;
                 unit.expected = unit.expected + digest;
@@ -234,10 +238,10 @@ mod tests {
 
     #[test]
     fn ranges_are_joined_to_units_and_must_add_up() {
-        let total = Digest { rows: 3, bytes: 100 << 20, sum: 15 };
-        let good = [range(0, 2, 40 << 20), range(2, 0, 0), range(2, 3, 60 << 20)];
-        let units = units(total, 6, Some(&good));
-        assert_eq!(units.iter().map(|u| u.blobs.clone()).collect::<Vec<_>>(), [0..2, 2..5]);
+        let total = Digest { rows: 4, bytes: 40 << 20, sum: 20 };
+        let good = [range(0, 2, 8 << 20), range(2, 0, 0), range(2, 3, 8 << 20), range(5, 1, 24 << 20)];
+        let units = units(total, 7, Some(&good));
+        assert_eq!(units.iter().map(|u| u.blobs.clone()).collect::<Vec<_>>(), [0..5, 5..6]);
         assert!(units.iter().all(|u| !u.whole));
     }
 
