@@ -94,3 +94,37 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Archive;
+
+    #[test]
+    fn names_say_what_and_where() {
+        let archive = Archive::parse(include_bytes!("../tests/fixtures/small-18.toc.dat")).unwrap();
+        let names: Vec<_> = archive.entries.iter().map(crate::Entry::display).collect();
+        for name in [
+            "schema shop",
+            "table shop.users",
+            "policy own on shop.users",
+            "row security on shop.users",
+            "trigger messages_touch on shop.messages",
+            "constraint users_pkey on shop.users",
+            "fk constraint users_best on shop.users",
+            "comment on constraint users_best on shop.users",
+            "default of shop.messages.id",
+            "privileges on column shop.users.id",
+            "default privileges for tables in shop by archive_owner",
+            "comment on event trigger watch",
+            "comment on large object 70001",
+            "rows of shop.users",
+            "position of shop.messages_id_seq",
+            "refresh of shop.aa_totals",
+            "large objects 70003..70004",
+            "function shop.touch()",
+            "privileges on function pg_catalog.pg_sleep_for(interval)",
+        ] {
+            assert!(names.iter().any(|n| n == name), "{name} is not among {names:#?}");
+        }
+    }
+}

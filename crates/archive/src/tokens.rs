@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_unfinished_literal_ends_with_the_text() {
         for sql in ["'abc", "\"abc", "$$abc", "$a", "E'a\\", "--", "$"] {
-            assert!(!tokens(sql.as_bytes()).iter().any(|t| *t == Token::Mark(b' ')), "{sql}");
+            assert!(!tokens(sql.as_bytes()).contains(&Token::Mark(b' ')), "{sql}");
         }
     }
 }
