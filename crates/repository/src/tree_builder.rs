@@ -48,7 +48,7 @@ impl TreeBuilder {
     pub fn file(&mut self, path: &str, content: FileContent, mode: u32) {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let added = match self.folder(folder) {
-            Some(folder) if is_name(name) && !folder.entries.contains_key(name) => {
+            Some(folder) if is_name(name) && !path.starts_with('/') && !folder.entries.contains_key(name) => {
                 folder.entries.insert(name.to_owned(), Entry::File { content, mode: mode & 0o777 });
                 true
             }

@@ -267,7 +267,7 @@ async fn stock_restic_honours_our_locks_and_we_honour_its() {
     let Err(RepositoryError::Locked { holder }) = refused else { panic!("{refused:?}") };
     assert_eq!((holder.pid, holder.exclusive), (child.id(), false));
     lock(&repository).await.release().await.unwrap();
-    drop(child.stdin.take());
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"content").unwrap();
     assert!(child.wait().unwrap().success());
     lock_as(&repository, LockMode::Exclusive).await.unwrap().release().await.unwrap();
 }

@@ -11,43 +11,43 @@ use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub fn password() -> Password {
+pub(crate) fn password() -> Password {
     "correct horse".into()
 }
 
 /// Cheap keys: the tests are not about scrypt.
-pub fn quick() -> InitOptions {
+pub(crate) fn quick() -> InitOptions {
     InitOptions { scrypt_log_n: Some(10) }
 }
 
-pub async fn in_memory() -> (Arc<Memory>, Repository) {
+pub(crate) async fn in_memory() -> (Arc<Memory>, Repository) {
     let store = Arc::new(Memory::new());
     let repository = Repository::init(store.clone(), &password(), quick()).await.unwrap();
     (store, repository)
 }
 
 /// A lock without the pause that lets others appear.
-pub async fn lock(repository: &Repository) -> Lock {
+pub(crate) async fn lock(repository: &Repository) -> Lock {
     lock_as(repository, LockMode::Shared).await.unwrap()
 }
 
-pub async fn lock_as(repository: &Repository, mode: LockMode) -> Result<Lock> {
+pub(crate) async fn lock_as(repository: &Repository, mode: LockMode) -> Result<Lock> {
     let options = LockOptions { settle: std::time::Duration::from_millis(1), ..LockOptions::default() };
     repository.lock_with(mode, options).await
 }
 
-pub fn small_packs() -> WriterOptions {
+pub(crate) fn small_packs() -> WriterOptions {
     WriterOptions { pack_size: 256 << 10, ..WriterOptions::default() }
 }
 
-pub fn random(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn random(length: usize, seed: u64) -> Vec<u8> {
     let mut data = vec![0; length];
     SmallRng::seed_from_u64(seed).fill_bytes(&mut data);
     data
 }
 
 /// Lines that compress about as rows of a table do.
-pub fn rows(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn rows(length: usize, seed: u64) -> Vec<u8> {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut text = Vec::with_capacity(length + 100);
     while text.len() < length {
@@ -60,7 +60,7 @@ pub fn rows(length: usize, seed: u64) -> Vec<u8> {
     text
 }
 
-pub fn new_snapshot() -> NewSnapshot {
+pub(crate) fn new_snapshot() -> NewSnapshot {
     NewSnapshot {
         time: Timestamp::now(),
         hostname: "shop".into(),
@@ -73,7 +73,7 @@ pub fn new_snapshot() -> NewSnapshot {
 }
 
 /// Adds files to a tree.
-pub async fn add_files(writer: &Writer, tree: &mut TreeBuilder, files: &[(&str, Vec<u8>)]) -> Result<()> {
+pub(crate) async fn add_files(writer: &Writer, tree: &mut TreeBuilder, files: &[(&str, Vec<u8>)]) -> Result<()> {
     for (path, data) in files {
         let mut file = writer.file(16 << 10);
         file.write(data).await?;
@@ -84,7 +84,7 @@ pub async fn add_files(writer: &Writer, tree: &mut TreeBuilder, files: &[(&str, 
 }
 
 /// A snapshot of `files`.
-pub async fn backup(repository: &Repository, files: &[(&str, Vec<u8>)]) -> Result<Snapshot> {
+pub(crate) async fn backup(repository: &Repository, files: &[(&str, Vec<u8>)]) -> Result<Snapshot> {
     let lock = lock(repository).await;
     repository.load_index().await?;
     let writer = repository.writer(&lock, small_packs());
@@ -101,7 +101,7 @@ pub async fn backup(repository: &Repository, files: &[(&str, Vec<u8>)]) -> Resul
 }
 
 /// Some files of different kinds: empty, small, of many blobs, in folders.
-pub fn files(seed: u64) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn files(seed: u64) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("shop/MANIFEST.md", b"# what is inside\n".to_vec()),
         ("shop/database/1.dat", rows(700_000, seed)),
@@ -111,7 +111,7 @@ pub fn files(seed: u64) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-pub async fn read_file(repository: &Repository, snapshot: &Snapshot, path: &str) -> Result<Vec<u8>> {
+pub(crate) async fn read_file(repository: &Repository, snapshot: &Snapshot, path: &str) -> Result<Vec<u8>> {
     let node = repository.node_at(snapshot, path).await?.unwrap_or_else(|| panic!("{path} is not there"));
     let mut blobs = repository.read_blobs(node.content.clone(), 4 << 20);
     let mut data = Vec::new();
@@ -123,19 +123,19 @@ pub async fn read_file(repository: &Repository, snapshot: &Snapshot, path: &str)
 }
 
 /// Every file of the snapshot is what it was.
-pub async fn assert_holds(repository: &Repository, snapshot: &Snapshot, files: &[(&str, Vec<u8>)]) {
+pub(crate) async fn assert_holds(repository: &Repository, snapshot: &Snapshot, files: &[(&str, Vec<u8>)]) {
     for (path, data) in files {
         let read = read_file(repository, snapshot, path).await.unwrap();
         assert!(read == *data, "{path} differs");
     }
 }
 
-pub async fn keys(store: &dyn Store, folder: &str) -> Vec<String> {
+pub(crate) async fn keys(store: &dyn Store, folder: &str) -> Vec<String> {
     store.list(folder).await.unwrap().into_iter().map(|object| object.key).collect()
 }
 
 /// Replaces an object.
-pub async fn replace(store: &dyn Store, key: &str, data: Vec<u8>) {
+pub(crate) async fn replace(store: &dyn Store, key: &str, data: Vec<u8>) {
     store.delete(key).await.unwrap();
     store.put(key, data.into()).await.unwrap();
 }
