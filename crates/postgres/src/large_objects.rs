@@ -49,7 +49,7 @@ pub async fn digest(client: &mut Client, oids: &[u32]) -> Result<Digest, Error> 
         let mut digester = current.take().unwrap_or_else(|| LargeObjectDigester::new(part.oid));
         digester.update(&part.data);
         if part.last {
-            sum = sum + digester.digest();
+            sum += digester.digest();
         } else {
             current = Some(digester);
         }

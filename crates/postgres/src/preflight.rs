@@ -95,6 +95,8 @@ pub struct Facts {
 const OLDEST: u32 = 130_000;
 /// The first server that is not known yet.
 const UNKNOWN: u32 = 190_000;
+/// SQLSTATE of a lock that was not granted within `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 const APPLICATION: &str = "basekeep preflight";
 
 /// Connects (twice) and looks. An error means that the server could not be looked at; everything else is a finding.
@@ -125,7 +127,11 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
     facts.pooler = pooling.is_pooled();
     pooling.report(client.options().port(), &mut findings);
     let (catalog, contents) = match look_at_contents(&mut client).await {
-        Ok(seen) => seen,
+        Ok(Ok(seen)) => seen,
+        Ok(Err(locks)) => {
+            findings::report_locks(&locks, &mut findings);
+            return Ok(findings.with(facts));
+        }
         // A pooler in statement mode refuses transactions; that it blocks is the finding.
         Err(_) if pooling.is_blocking() => return Ok(findings.with(facts)),
         Err(error) => return Err(error),
@@ -147,16 +153,26 @@ struct Contents {
 }
 
 /// Reads the catalog in a transaction whose settings end with it: a pooler would hand a session's settings to others.
-async fn look_at_contents(client: &mut Client) -> Result<(Catalog, Contents), Error> {
+/// A table under an exclusive lock is a finding instead.
+async fn look_at_contents(
+    client: &mut Client,
+) -> Result<Result<(Catalog, Contents), Vec<server::Lock>>, Error> {
     client
         .execute(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off;
-             SET LOCAL statement_timeout = 0; SET LOCAL quote_all_identifiers = off",
+             SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '3s'; SET LOCAL quote_all_identifiers = off",
         )
         .await?;
-    let catalog = read_catalog(client).await?;
+    let catalog = match read_catalog(client).await {
+        Ok(catalog) => catalog,
+        Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
+            client.execute("ROLLBACK").await?;
+            return Ok(Err(server::exclusive_locks(client).await?));
+        }
+        Err(error) => return Err(error),
+    };
     let (large_objects, unreadable_large_objects) = large_objects::count(client).await?;
     let standby = server::standby(client).await?;
     client.execute("ROLLBACK").await?;
-    Ok((catalog, Contents { large_objects, unreadable_large_objects, standby }))
+    Ok(Ok((catalog, Contents { large_objects, unreadable_large_objects, standby })))
 }

@@ -1,5 +1,6 @@
 //! Findings as they are gathered, and those about what the database holds.
 
+use super::server::Lock;
 use super::{Contents, Facts, Finding, Preflight, Severity};
 use crate::catalog::Catalog;
 use std::collections::BTreeMap;
@@ -77,6 +78,27 @@ pub(super) fn report_contents(role: &str, catalog: &Catalog, contents: Contents,
     }
     if let Some(standby) = contents.standby {
         standby.report(findings);
+    }
+}
+
+/// Tables that somebody holds exclusively: a backup would wait for them.
+pub(super) fn report_locks(locks: &[Lock], findings: &mut Findings) {
+    const CODE: &str = "table-locked";
+    const HINT: &str =
+        "wait until it ends, or end it with pg_terminate_backend; a backup waits for such locks";
+    if locks.is_empty() {
+        findings.warning(
+            CODE,
+            "a table was locked exclusively for a while".to_owned(),
+            "run the preflight again",
+        );
+    }
+    for lock in locks {
+        findings.blocking(
+            CODE,
+            format!("session {} holds an exclusive lock on {}.{}", lock.pid, lock.schema, lock.table),
+            HINT,
+        );
     }
 }
 

@@ -128,6 +128,30 @@ pub(super) fn report(facts: &Facts, findings: &mut Findings) {
     }
 }
 
+/// A table that a session holds exclusively.
+pub(super) struct Lock {
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) pid: i32,
+}
+
+/// The exclusive locks on tables of this database that are held now.
+pub(super) async fn exclusive_locks(client: &mut Client) -> Result<Vec<Lock>, Error> {
+    let rows = client
+        .query(
+            "SELECT n.nspname, c.relname, l.pid FROM pg_catalog.pg_locks l
+             JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+             JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid IS NOT NULL
+             ORDER BY 1, 2",
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok(Lock { schema: row.parse(0)?, table: row.parse(1)?, pid: row.parse(2)? }))
+        .collect()
+}
+
 /// Settings of a standby that decide how long a backup may run there.
 pub(super) struct Standby {
     feedback: bool,
@@ -162,5 +186,47 @@ impl Standby {
             format!("the server is a standby: replay may cancel reading after max_standby_streaming_delay = {delay}"),
             "set hot_standby_feedback = on or max_standby_streaming_delay = -1 there, or back up the primary",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Finding, Severity};
+    use super::*;
+
+    fn reported(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
+        let mut facts = Facts {
+            server_version: 180_000,
+            server_version_text: "18.0".into(),
+            database: "d".into(),
+            encoding: "UTF8".into(),
+            role: "r".into(),
+            superuser: true,
+            bypass_rls: true,
+            reads_verifiers: true,
+            in_recovery: false,
+            wal_level: "replica".into(),
+            max_connections: 100,
+            free_connections: 90,
+            clock_difference_ms: 0,
+            pooler: false,
+            tables: 0,
+            table_bytes: 0,
+            large_objects: 0,
+            unreadable: Vec::new(),
+        };
+        change(&mut facts);
+        let mut findings = Findings::default();
+        report(&facts, &mut findings);
+        findings.with(facts).findings.into_iter().filter(|finding| finding.severity != Severity::Ok).collect()
+    }
+
+    #[test]
+    fn clocks_that_disagree_are_a_warning_with_the_side() {
+        assert!(reported(|_| {}).is_empty());
+        assert!(reported(|facts| facts.clock_difference_ms = 59_000).is_empty());
+        let ahead = reported(|facts| facts.clock_difference_ms = 3_600_000);
+        assert!(ahead[0].code == "clock" && ahead[0].what.contains("3600 seconds ahead of"), "{ahead:?}");
+        assert!(reported(|facts| facts.clock_difference_ms = -61_000)[0].what.contains("61 seconds behind"));
     }
 }

@@ -1,3 +1,5 @@
+//! The catalog against what stock pg_dump dumps and locks, as superuser and as an ordinary role.
+
 use super::{catalog, connect, copy, options_as, table};
 use basekeep_postgres::catalog::{Catalog, Generated, Persistence, TableKind, UnreadableKind};
 use basekeep_postgres::session::{lock_tables, pin, replaced_since_snapshot, sequence_values};

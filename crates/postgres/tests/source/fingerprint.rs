@@ -1,3 +1,5 @@
+//! What changes the fingerprint of a table, and what does not.
+
 use super::{catalog, connect, table};
 use basekeep_testkit::{TestCluster, TestDatabase};
 

@@ -1,3 +1,5 @@
+//! Globals loaded elsewhere with stock psql and read back.
+
 use super::{connect, options_as};
 use basekeep_postgres::globals::{Globals, Membership, Role, read_globals};
 use basekeep_testkit::{TestCluster, servers, tool};

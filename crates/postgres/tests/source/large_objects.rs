@@ -1,3 +1,5 @@
+//! Large objects written, read in a snapshot, and listed.
+
 use super::{connect, options_as};
 use basekeep_postgres::large_objects::{
     Contents, LargeObjectDigester, Writer, count, digest, digest_all, list,
@@ -57,7 +59,7 @@ async fn contents_written_are_read_back_equal() {
                 digester.update(piece);
                 writer.write(&mut client, *oid, piece).await.unwrap();
             }
-            sum = sum + digester.digest();
+            sum += digester.digest();
         }
         writer.finish(&mut client).await.unwrap();
         assert!(!client.in_transaction());

@@ -1,3 +1,5 @@
+//! Each finding of the preflight, provoked: poolers, standbys, privileges, locks.
+
 use super::{connect, options_as, resolve};
 use basekeep_postgres::preflight::{Finding, Preflight, Severity, preflight};
 use basekeep_testkit::{TestCluster, servers, tool};
@@ -71,11 +73,65 @@ async fn an_ordinary_role_learns_what_it_lacks() {
     assert!(!found.facts.bypass_rls && !found.facts.superuser && found.facts.unreadable.len() == 2);
 
     client.execute("ALTER ROLE plain CONNECTION LIMIT 2").await.unwrap();
-    let found = preflight(&options_as(&database, "plain")).await.unwrap();
+    let found = when_admitted(&options_as(&database, "plain")).await;
     assert_eq!(finding(&found, "few-connections").severity, Severity::Blocking);
     client.execute("ALTER ROLE plain CONNECTION LIMIT 1").await.unwrap();
-    let found = preflight(&options_as(&database, "plain")).await.unwrap();
+    let found = when_admitted(&options_as(&database, "plain")).await;
     assert!(found.findings.iter().any(|f| f.code == "few-connections" && f.what.contains("refused")));
+}
+
+/// The preflight's result, as soon as the sessions of the one before have gone.
+async fn when_admitted(options: &basekeep_postgres::ConnectOptions) -> Preflight {
+    let started = Instant::now();
+    loop {
+        match preflight(options).await {
+            Err(error)
+                if error.sqlstate() == Some("53300") && started.elapsed() < Duration::from_secs(20) => {}
+            result => return result.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_under_an_exclusive_lock_is_named_with_its_holder() {
+    let database = TestCluster::shared(15).create_database();
+    let mut holder = connect(&database.options()).await;
+    holder.execute("CREATE TABLE busy (id int)").await.unwrap();
+    holder.execute("BEGIN; LOCK TABLE busy").await.unwrap();
+    let found = preflight(&database.options()).await.unwrap();
+    let locked = finding(&found, "table-locked");
+    assert_eq!(locked.severity, Severity::Blocking);
+    assert!(
+        locked.what.contains("public.busy") && locked.what.contains(&holder.backend_pid().to_string()),
+        "{locked:?}"
+    );
+    holder.execute("ROLLBACK").await.unwrap();
+    assert!(!preflight(&database.options()).await.unwrap().is_blocked());
+}
+
+/// Hands connections to two servers in turn.
+async fn balancer(ports: [u16; 2]) -> u16 {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for target in ports.into_iter().cycle() {
+            let Ok((mut near, _)) = listener.accept().await else { return };
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_balancer_in_front_of_two_servers_shares_no_snapshot() {
+    let clusters = [TestCluster::private(15, &[]), TestCluster::private(15, &[])];
+    let port = balancer(clusters.each_ref().map(|cluster| cluster.port())).await;
+    let options = resolve(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"));
+    let found = preflight(&options).await.unwrap();
+    assert_eq!(finding(&found, "snapshot-not-shared").severity, Severity::Blocking);
 }
 
 struct PgBouncer {
