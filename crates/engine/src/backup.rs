@@ -97,7 +97,9 @@ async fn locked(
         let attempt_result = tokio::select! {
             biased;
             () = interrupt.requested() => Err(EngineError::new(ErrorKind::Interrupted, "interrupted").into()),
-            () = lock.lost() => Err(EngineError::new(ErrorKind::Locked, "the repository's lock was lost").into()),
+            why = lock.lost() => {
+                Err(EngineError::new(ErrorKind::Locked, format!("the repository's lock was lost: {why}")).into())
+            }
             ready = read => ready,
         };
         match attempt_result {

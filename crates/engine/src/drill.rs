@@ -15,7 +15,7 @@ use basekeep_repository::{Lock, Repository, Snapshot};
 use jiff::Timestamp;
 
 use self::server::Server;
-use crate::restore::{self, Contents, RestoreOptions, RestoreReport, Roles};
+use crate::restore::{self, Contents, RestoreOptions, RestorePlan, RestoreReport, Roles};
 use crate::stored::proof::{self, Proof};
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step, listing};
 
@@ -149,10 +149,7 @@ impl Drill<'_> {
             tablespaces: false,
             jobs: self.options.jobs,
         };
-        // On somebody's server only roles that the definitions name are made, since they are removed again.
-        let wanted = if self.options.on.is_some() { Roles::Needed } else { Roles::All };
-        let plan =
-            self.interrupt.guard(restore::plan_locked(self.repository, self.snapshot, &restore_options, wanted)).await?;
+        let plan = self.interrupt.guard(self.plan(&restore_options)).await?;
         roles.clone_from(&plan.roles);
         let jobs = plan.work.jobs();
         let restore =
@@ -179,6 +176,12 @@ impl Drill<'_> {
             compare_seconds: comparing.elapsed().as_secs_f64(),
         };
         Ok(DrillReport { proof, tables: compared.tables, restore, kept: None })
+    }
+
+    async fn plan(&self, options: &RestoreOptions) -> Result<RestorePlan, EngineError> {
+        // On somebody's server only roles that the definitions name are made, since they are removed again.
+        let wanted = if self.options.on.is_some() { Roles::Needed } else { Roles::All };
+        restore::plan_locked(self.repository, self.snapshot, options, wanted).await
     }
 
     async fn compare(&self, target: &ConnectOptions, jobs: usize) -> Result<Compared, EngineError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use basekeep_engine::drill::{DrillOptions, DrillReport, drill};
 use basekeep_engine::listing;
@@ -160,24 +161,24 @@ async fn an_interrupted_drill_leaves_no_cluster_and_no_proof() {
     let elsewhere = TestCluster::private(15, &[]);
     let on = DrillOptions { on: Some(elsewhere.options("postgres")), ..options(&[15]) };
     let (handle, interrupt) = InterruptHandle::new();
-    let (repository, snapshot) = (backup.repository.clone(), backup.snapshot.clone());
-    let running =
-        tokio::spawn(
-            async move { drill(&repository, &snapshot, &on, Arc::new(Events::default()), &interrupt).await },
-        );
-    let mut client = basekeep_postgres::Client::connect(&elsewhere.options("postgres"), "test").await.unwrap();
-    let asleep = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'basekeep restore' AND query LIKE '%pg_sleep%'";
-    for _ in 0..1000 {
-        if client.query(asleep).await.unwrap().iter().next().is_some() {
-            break;
+    let events = Arc::new(Events::default());
+    let running = drill(&backup.repository, &backup.snapshot, &on, events, &interrupt);
+    let asked = async {
+        let mut client = basekeep_postgres::Client::connect(&elsewhere.options("postgres"), "test").await.unwrap();
+        let asleep = "SELECT 1 FROM pg_stat_activity
+                       WHERE application_name = 'basekeep restore' AND query LIKE '%pg_sleep%'";
+        for _ in 0..1000 {
+            if client.query(asleep).await.unwrap().iter().next().is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let asked = std::time::Instant::now();
-    handle.interrupt();
-    let error = running.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(asked.elapsed() < std::time::Duration::from_secs(6), "{:?}", asked.elapsed());
+        handle.interrupt();
+        Instant::now()
+    };
+    let (result, asked) = tokio::join!(running, asked);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
     assert_eq!(left_on(&elsewhere).await.0.as_deref(), Some("0"));
     assert_eq!(proven(&backup).await, None);
 }
