@@ -114,10 +114,9 @@ impl Attempt<'_> {
         };
         let mut client = match (self.session(first).await, second) {
             // As libpq: the other way is tried when TLS fails, or when the server refuses this session as such.
-            (Err(e), Some(second)) if other_way_may_help(&e) => self
-                .session(second)
-                .await
-                .map_err(|other| if matches!(other, Error::Tls { .. }) { e } else { other })?,
+            (Err(e), Some(second)) if other_way_may_help(&e) => {
+                self.session(second).await.map_err(|other| of_both(first, e, other))?
+            }
             (result, _) => result?,
         };
         check_target(&mut client, wanted, self.endpoint).await?;
@@ -151,7 +150,13 @@ impl Attempt<'_> {
             refused => refused,
         };
         match ready {
-            Ok(()) => Ok(client),
+            Ok(()) => {
+                // `options` or a pooler may have set another.
+                if client.parameter("client_encoding").is_some_and(|encoding| encoding != "UTF8") {
+                    client.execute("SET client_encoding = 'UTF8'").await?;
+                }
+                Ok(client)
+            }
             // With TLS 1.3 the server judges our certificate after the handshake.
             Err(Error::Io(e)) if tls::reason(&e).is_some() => Err(Error::Tls {
                 endpoint: self.endpoint.describe(),
@@ -185,7 +190,7 @@ impl Attempt<'_> {
         let mut parameters = vec![("user", settings.user.as_str()), ("database", settings.database.as_str())];
         let name = settings.application_name.as_deref().unwrap_or(self.application_name);
         parameters.push(("application_name", name));
-        parameters.push(("client_encoding", settings.client_encoding.as_deref().unwrap_or("UTF8")));
+        parameters.push(("client_encoding", "UTF8"));
         parameters.extend(settings.options.as_deref().map(|o| ("options", o)));
         wire.send(|buf| frontend::startup_message(parameters, buf)).await
     }
@@ -242,6 +247,12 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// Which of two errors to show: what the server said on the encrypted session, unless there was none.
+fn of_both(first: Encryption, error: Error, other: Error) -> Error {
+    let (encrypted, plain) = if first == Encryption::No { (other, error) } else { (error, other) };
+    if matches!(encrypted, Error::Server(_)) { encrypted } else { plain }
 }
 
 /// Whether a failed try may succeed with TLS instead of without, or the other way round.

@@ -171,7 +171,8 @@ impl ConnectOptions {
     }
 
     /// Everything that a libpq program such as pg_dump needs to connect to the same place in the same way, as environment
-    /// variables, so that nothing stands on a command line. The caller first removes `child_environment_removed` from
+    /// variables, so that nothing stands on a command line. `client_encoding` is left out, as it is for our own sessions: the
+    /// text is UTF-8 whatever the user's terminal speaks. The caller first removes `child_environment_removed` from
     /// what the child inherits. Keepalives have no variable and are left out.
     pub fn child_environment(&self) -> Vec<(String, OsString)> {
         const OWN: &[&str] = &[
@@ -188,6 +189,7 @@ impl ConnectOptions {
             "passfile",
             "application_name",
             "servicefile",
+            "client_encoding",
         ];
         let mut variables: Vec<(String, OsString)> = (self.parameters.iter())
             .filter(|(keyword, _)| !OWN.contains(keyword))
@@ -258,5 +260,155 @@ fn system_bundle() -> Option<PathBuf> {
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnectOptions({})", self.redacted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(vars: &[(&str, &str)], home: Option<&Path>) -> Environment {
+        Environment {
+            vars: vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            home: home.map(Path::to_owned),
+            user: Some("me".into()),
+        }
+    }
+
+    fn resolve(conninfo: &str, vars: &[(&str, &str)]) -> ConnectOptions {
+        ConnectOptions::resolve(conninfo, &environment(vars, None)).unwrap()
+    }
+
+    fn child(options: &ConnectOptions, name: &str) -> Option<String> {
+        let found: Vec<_> = options.child_environment().into_iter().filter(|(n, _)| n == name).collect();
+        assert!(found.len() < 2, "{name} twice");
+        found.into_iter().next().map(|(_, v)| v.into_string().unwrap())
+    }
+
+    #[test]
+    fn given_comes_before_service_before_environment_before_defaults() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(".pg_service.conf"), "[s]\nhost=service\nport=1\ndbname=service\n")
+            .unwrap();
+        let vars = [
+            ("PGHOST", "env"),
+            ("PGPORT", "2"),
+            ("PGDATABASE", "env"),
+            ("PGUSER", "env"),
+            ("PGSERVICE", "s"),
+        ];
+        let options = ConnectOptions::resolve("host=given", &environment(&vars, Some(home.path()))).unwrap();
+        assert_eq!(
+            (options.host(), options.port(), options.database(), options.user()),
+            ("given", 1, "service", "env")
+        );
+        let options = resolve("", &[]);
+        assert_eq!((options.port(), options.database(), options.user()), (5432, "me", "me"));
+        assert!(options.host().starts_with('/'));
+        assert!(!resolve("host=h dbname=d", &[("PGPASSWORD", "")]).has_password());
+    }
+
+    #[test]
+    fn wrong_values_are_errors_that_say_what_is_right() {
+        for (conninfo, message) in [
+            ("host=h sslmode=on", "\"on\" is not a value of sslmode"),
+            ("host=h port=0", "\"0\" is not a port"),
+            ("host=h port=70000", "\"70000\" is not a port"),
+            ("host=a,b port=1,2,3", "2 hosts but 3 ports"),
+            ("host=a,b hostaddr=1.2.3.4", "2 hosts but 1 hostaddr values"),
+            ("hostaddr=nowhere", "hostaddr \"nowhere\" is not an address"),
+            ("host=h connect_timeout=soon", "\"soon\" is not a number: connect_timeout"),
+            (
+                "host=h sslmode=require sslrootcert=system",
+                "sslmode=require is too weak for sslrootcert=system",
+            ),
+            ("host=h gssencmode=require", "gssencmode=require is not supported"),
+            ("host=h sslpassword=x", "the parameter sslpassword is not supported"),
+            ("host=h ssl_max_protocol_version=TLSv1.1", "no version of TLS is left that this program speaks"),
+            ("host=h require_auth=md5,!password", "\"!password\" is not a value of require_auth"),
+            ("service=none", "there is no service \"none\" in the service files"),
+        ] {
+            let error = ConnectOptions::resolve(conninfo, &environment(&[], None)).unwrap_err();
+            assert_eq!(error.to_string(), message, "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_shown_and_the_url_leads_to_the_same_place() {
+        for (conninfo, expect) in [
+            ("postgresql://u:hunter2@h/d", "postgresql://u@h:5432/d"),
+            (
+                "host=/run/pg user='a b' password=hunter2 dbname=d port=6",
+                "postgresql://a%20b@/d?host=/run/pg&port=6",
+            ),
+            ("host=::1,b port=1,2 dbname=d sslmode=require", "postgresql://me@[::1]:1,b:2/d?sslmode=require"),
+        ] {
+            let options = resolve(conninfo, &[("PGPASSWORD", "hunter2")]);
+            assert_eq!(options.redacted(), expect);
+            assert!(!format!("{options:?}").contains("hunter2"));
+            let again = resolve(&options.redacted(), &[]);
+            assert_eq!(again.settings.endpoints, options.settings.endpoints);
+            assert_eq!((again.user(), again.database()), (options.user(), options.database()));
+        }
+    }
+
+    #[test]
+    fn a_child_gets_everything_resolved_and_nothing_twice() {
+        let vars = [
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", "/ca.pem"),
+            ("PGCLIENTENCODING", "LATIN1"),
+            ("PGOPTIONS", "-c x=y"),
+        ];
+        let options =
+            resolve("host=a,b user=u password=hunter2 connect_timeout=7", &vars).with_database("other");
+        for (name, expect) in [
+            ("PGHOST", Some("a,b")),
+            ("PGPORT", Some("5432,5432")),
+            ("PGUSER", Some("u")),
+            ("PGDATABASE", Some("other")),
+            ("PGPASSWORD", Some("hunter2")),
+            ("PGSSLMODE", Some("verify-full")),
+            ("PGSSLROOTCERT", Some("/ca.pem")),
+            ("PGCONNECT_TIMEOUT", Some("7")),
+            ("PGOPTIONS", Some("-c x=y")),
+            ("PGCLIENTENCODING", None),
+            ("PGSERVICE", None),
+        ] {
+            assert_eq!(child(&options, name).as_deref(), expect, "{name}");
+        }
+        let removed = options.child_environment_removed();
+        assert!(
+            ["PGSERVICE", "PGCLIENTENCODING", "PGHOSTADDR", "PGREQUIRESSL"]
+                .iter()
+                .all(|n| removed.contains(&(*n).to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_password_file_is_asked_for_each_host_and_again_for_another_database() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".pgpass");
+        std::fs::write(
+            &file,
+            "a:*:d:me:for a\nb:*:*:*:for b\n*:*:other:*:for other\nlocalhost:*:*:*:local\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let env = environment(&[], Some(home.path()));
+        let password = |options: &ConnectOptions, i| options.password_for(i).map(|p| p.expose().to_owned());
+        let options = ConnectOptions::resolve("host=a,b,c dbname=d", &env).unwrap();
+        assert_eq!(
+            (0..3).map(|i| password(&options, i)).collect::<Vec<_>>(),
+            [Some("for a".into()), Some("for b".into()), None]
+        );
+        assert_eq!(password(&options.with_database("other"), 0).as_deref(), Some("for other"));
+        assert_eq!(password(&options.clone().with_password("given".into()), 2).as_deref(), Some("given"));
+        for default in ["host=/tmp dbname=d", "host='' dbname=d"] {
+            assert_eq!(
+                password(&ConnectOptions::resolve(default, &env).unwrap(), 0).as_deref(),
+                Some("local")
+            );
+        }
     }
 }

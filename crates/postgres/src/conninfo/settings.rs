@@ -153,7 +153,6 @@ pub(crate) struct Settings {
     pub(crate) random_order: bool,
     /// `options` of the startup message.
     pub(crate) options: Option<String>,
-    pub(crate) client_encoding: Option<String>,
     pub(crate) application_name: Option<String>,
     /// The operating system's user that the server of a Unix socket must run as.
     pub(crate) require_peer: Option<String>,
@@ -208,7 +207,6 @@ impl Settings {
             target_session: TargetSession::read(parameters, TargetSession::Any)?,
             random_order: LoadBalance::read(parameters, LoadBalance::Disable)? == LoadBalance::Random,
             options: text("options"),
-            client_encoding: text("client_encoding").filter(|v| v != "auto"),
             application_name: text("application_name"),
             require_peer: text("requirepeer"),
             passfile: text("passfile").map(PathBuf::from).or_else(|| in_home(".pgpass")),

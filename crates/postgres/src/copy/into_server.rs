@@ -108,28 +108,39 @@ impl CopyIn<'_> {
         while sent < self.frame.len() {
             let written = self.client.wire.write_or_read(&self.frame[sent..]).await;
             match written {
-                Ok(count) => sent += count,
+                Ok(count) => {
+                    sent += count;
+                    self.absorb_notices()?;
+                }
                 // A server that is told to end says so before it closes.
                 Err(e) => return Err(self.last_words(e).await),
             }
         }
         self.frame.truncate(HEADER);
         self.client.wire.flush().await?;
+        self.absorb_notices()?;
         // Between frames only: half a frame on the wire would swallow the next command.
         self.look_for_errors().await
     }
 
-    /// Takes in what the server has sent meanwhile. An error ends the COPY: the rest of the data would be ignored.
-    async fn look_for_errors(&mut self) -> Result<(), Error> {
-        while let Some(message) = self.client.wire.take_message()? {
-            if message.tag == b'E' {
-                return Err(self.client.server_error(&message).await);
-            }
-            if !self.client.absorb(&message)? {
-                return Err(self.client.unexpected(&message));
-            }
+    /// Takes in notices that have arrived, up to the first message that is something else.
+    fn absorb_notices(&mut self) -> Result<(), Error> {
+        while let Some((b'N' | b'S' | b'A', _)) = self.client.wire.peek_header()? {
+            match self.client.wire.take_message()? {
+                Some(message) => self.client.absorb(&message)?,
+                None => break,
+            };
         }
         Ok(())
+    }
+
+    /// An error that has arrived ends the COPY: the rest of the data would be ignored.
+    async fn look_for_errors(&mut self) -> Result<(), Error> {
+        match self.client.wire.take_message()? {
+            None => Ok(()),
+            Some(message) if message.tag == b'E' => Err(self.client.server_error(&message).await),
+            Some(message) => Err(self.client.unexpected(&message)),
+        }
     }
 
     async fn last_words(&mut self, lost: Error) -> Error {

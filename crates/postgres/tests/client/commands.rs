@@ -1,4 +1,5 @@
-use super::{cluster, connect};
+use super::{cluster, connect, servers};
+use basekeep_postgres::cluster::{ClusterOptions, ScratchCluster};
 use basekeep_postgres::{Client, Error, ErrorClass, SESSION_PINNING};
 
 #[tokio::test]
@@ -33,15 +34,21 @@ async fn commands_errors_and_notices_leave_the_session_usable() {
 
 #[tokio::test]
 async fn the_pinned_session_is_what_the_format_says() {
-    let cluster = cluster(Default::default()).await;
-    let mut client = connect(&cluster).await;
+    for binaries in servers() {
+        let cluster = ScratchCluster::start(&binaries, ClusterOptions::default()).await.unwrap();
+        the_session_is_pinned(&cluster).await;
+    }
+}
+
+async fn the_session_is_pinned(cluster: &ScratchCluster) {
+    let mut client = connect(cluster).await;
     client
         .execute(
             "ALTER ROLE postgres SET statement_timeout = '1min'; ALTER ROLE postgres SET DateStyle = German",
         )
         .await
         .unwrap();
-    let mut client = connect(&cluster).await;
+    let mut client = connect(cluster).await;
     client.execute(SESSION_PINNING).await.unwrap();
     for (name, expect) in [
         ("DateStyle", "ISO"),

@@ -169,3 +169,32 @@ async fn a_copy_in_without_its_last_words_is_an_error() {
         assert_eq!(result.expect_err(&format!("cut at {cut}")).class(), ErrorClass::LostConnection);
     }
 }
+
+#[tokio::test]
+async fn no_answer_makes_the_client_panic_or_hang() {
+    let row = [&[0, 2][..], &3_i32.to_be_bytes(), b"abc", &(-1_i32).to_be_bytes()].concat();
+    let column = [&b"c\0"[..], &[0; 18]].concat();
+    let columns = [&[0, 2][..], &column, &column].concat();
+    let result =
+        [message(b'T', &columns), message(b'D', &row), message(b'C', b"SELECT 1\0"), ready()].concat();
+    for seed in 0..400_u64 {
+        let copying = seed % 2 == 0;
+        let mut answer = if copying { copy_messages("3").concat() } else { result.clone() };
+        // A fixed walk over places and values, so that a failure can be repeated.
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+        for _ in 0..=seed % 5 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (state >> 33) as usize % answer.len();
+            answer[at] = (state >> 20) as u8;
+        }
+        let work = async {
+            if copying {
+                let _ = copy(answer).await;
+            } else {
+                let _ = session_with(answer).await.query("SELECT").await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        assert!(tokio::time::timeout(limit, work).await.is_ok(), "seed {seed} hangs");
+    }
+}
