@@ -73,7 +73,11 @@ pub(crate) fn new_snapshot() -> NewSnapshot {
 }
 
 /// Adds files to a tree.
-pub(crate) async fn add_files(writer: &Writer, tree: &mut TreeBuilder, files: &[(&str, Vec<u8>)]) -> Result<()> {
+pub(crate) async fn add_files(
+    writer: &Writer,
+    tree: &mut TreeBuilder,
+    files: &[(&str, Vec<u8>)],
+) -> Result<()> {
     for (path, data) in files {
         let mut file = writer.file(16 << 10);
         file.write(data).await?;

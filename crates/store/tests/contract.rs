@@ -1,0 +1,126 @@
+//! What every store promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use basekeep_store::{
+    ErrorKind, Fault, Faults, Local, Memory, Object, Operation, Put, Retry, RetryPolicy, Rule, Store,
+};
+use bytes::Bytes;
+
+async fn check(store: Arc<dyn Store>) {
+    puts_once(&*store).await;
+    reads_back(&*store).await;
+    lists(&*store).await;
+    deletes(&*store).await;
+    refuses_odd_keys(&*store).await;
+    one_of_many_puts_wins(store).await;
+}
+
+async fn puts_once(store: &dyn Store) {
+    assert_eq!(store.put("data/ab/abc", Bytes::from_static(b"first")).await.unwrap(), Put::Written);
+    assert_eq!(store.put("data/ab/abc", Bytes::from_static(b"second")).await.unwrap(), Put::AlreadyExists);
+    assert_eq!(store.get("data/ab/abc").await.unwrap(), "first");
+}
+
+async fn reads_back(store: &dyn Store) {
+    let large = Bytes::from((0..1_000_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+    store.put("data/cd/large", large.clone()).await.unwrap();
+    store.put("config", Bytes::new()).await.unwrap();
+    assert_eq!(store.get("data/cd/large").await.unwrap(), large);
+    assert_eq!(store.get("config").await.unwrap(), "");
+    assert_eq!(store.size("data/cd/large").await.unwrap(), 4_000_000);
+    for range in [0..1, 10..10, 3_999_990..4_000_000, 0..4_000_000] {
+        let read = store.get_range("data/cd/large", range.clone()).await.unwrap();
+        assert_eq!(read, large.slice(range.start as usize..range.end as usize));
+    }
+    for range in [3_999_990..4_000_001, 5_000_000..5_000_001] {
+        assert_eq!(store.get_range("data/cd/large", range).await.unwrap_err().kind, ErrorKind::Corrupt);
+    }
+    for key in ["data/cd/none", "none/at/all", "config/below"] {
+        assert_eq!(store.get(key).await.unwrap_err().kind, ErrorKind::NotFound, "{key}");
+        assert_eq!(store.get_range(key, 0..1).await.unwrap_err().kind, ErrorKind::NotFound, "{key}");
+        let error = store.size(key).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert!(error.to_string().contains(key), "{error}");
+    }
+}
+
+async fn lists(store: &dyn Store) {
+    let object = |key: &str, size| Object { key: key.to_owned(), size };
+    let data = [object("data/ab/abc", 5), object("data/cd/large", 4_000_000)];
+    assert_eq!(store.list("data/").await.unwrap(), data);
+    assert_eq!(store.list("data/ab/").await.unwrap(), data[..1]);
+    assert_eq!(store.list("").await.unwrap(), [object("config", 0), data[0].clone(), data[1].clone()]);
+    assert_eq!(store.list("none/").await.unwrap(), []);
+}
+
+async fn deletes(store: &dyn Store) {
+    store.delete("data/ab/abc").await.unwrap();
+    store.delete("data/ab/abc").await.unwrap();
+    store.delete("none/at/all").await.unwrap();
+    assert_eq!(store.get("data/ab/abc").await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(store.put("data/ab/abc", Bytes::from_static(b"third")).await.unwrap(), Put::Written);
+    assert_eq!(store.get("data/ab/abc").await.unwrap(), "third");
+}
+
+async fn refuses_odd_keys(store: &dyn Store) {
+    for key in ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", "./a", "a\0b", "a\\b"] {
+        assert!(store.put(key, Bytes::new()).await.is_err(), "{key:?}");
+        assert!(store.get(key).await.is_err(), "{key:?}");
+        assert!(store.delete(key).await.is_err(), "{key:?}");
+    }
+    for prefix in ["data", "/", "../"] {
+        assert!(store.list(prefix).await.is_err(), "{prefix:?}");
+    }
+}
+
+async fn one_of_many_puts_wins(store: Arc<dyn Store>) {
+    for round in 0..20 {
+        let mut puts = tokio::task::JoinSet::new();
+        for writer in 0..8_u8 {
+            let store = store.clone();
+            puts.spawn(async move {
+                let data = Bytes::from(vec![writer; 10_000]);
+                (store.put(&format!("locks/{round}"), data.clone()).await.unwrap(), data)
+            });
+        }
+        let results = puts.join_all().await;
+        let winners: Vec<_> = results.iter().filter(|(put, _)| *put == Put::Written).collect();
+        assert_eq!(winners.len(), 1);
+        assert_eq!(store.get(&format!("locks/{round}")).await.unwrap(), winners[0].1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_keeps_the_contract() {
+    check(Arc::new(Memory::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_folder_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    check(Arc::new(Local::new(folder.path().join("new/folder")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_url_opens_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    check(basekeep_store::open(&format!("file://{}", folder.path().display())).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_over_failures_keep_the_contract() {
+    let faults = Arc::new(Faults::new(Arc::new(Memory::new())));
+    for operation in
+        [Operation::Get, Operation::GetRange, Operation::Size, Operation::List, Operation::Delete]
+    {
+        for nth in [0, 3, 5] {
+            faults.inject(Rule::nth(nth, operation, "", Fault::Before(ErrorKind::Transient)));
+        }
+    }
+    faults.inject(Rule::nth(1, Operation::Put, "", Fault::Before(ErrorKind::Transient)));
+    faults.inject(Rule::every(Operation::List, "", Fault::Delay(Duration::from_millis(1))));
+    let policy = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
+    check(Arc::new(Retry::new(faults, policy))).await;
+}
