@@ -5,6 +5,7 @@
 
 mod circles;
 mod definitions;
+mod entries;
 mod finish;
 mod large_objects;
 mod plan;
@@ -142,8 +143,9 @@ async fn read_everything(
     let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
         .await
         .doing(|| "read the sequences' values")?;
+    let durable = session::is_durable(&mut leader, &plan.snapshot).await.doing(|| "look at the write-ahead log")?;
     leader.close().await;
-    Ok(finish::Ready { plan, archive, rows, sequences, large_objects, started })
+    Ok(finish::Ready { plan, archive, rows, sequences, large_objects, durable, started })
 }
 
 /// Why an attempt ended without a result.

@@ -1,18 +1,19 @@
 //! The end of a backup: data entries into the archive, range index, manifest, trees, and the snapshot last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use basekeep_archive::{Archive, MaterializedViewData, SequenceSet, TABLE_DATA_END, TableData, inventory};
+use basekeep_archive::{Archive, TABLE_DATA_END, inventory};
 use basekeep_postgres::{Digest, quote_identifier};
 use basekeep_postgres::catalog::{Relation, Table};
 use basekeep_postgres::session::SequenceValue;
 use basekeep_repository::{FileContent, NewSnapshot, TreeBuilder, Writer};
 
 use super::circles::circles;
+use super::entries;
 use super::large_objects::{self, LargeObjects};
-use super::plan::{Plan, display_name};
+use super::plan::Plan;
 use super::tables::ReadRange;
 use super::{BackupOptions, BackupReport, Source};
 use crate::stored::{globals, manifest, markdown, path, ranges};
@@ -30,6 +31,8 @@ pub(super) struct Ready {
     pub(super) rows: Vec<Vec<ReadRange>>,
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: LargeObjects,
+    /// Whether a crash of the source can no longer undo what the snapshot saw.
+    pub(super) durable: Option<bool>,
     pub(super) started: Instant,
 }
 
@@ -52,11 +55,9 @@ impl Ready {
 
         let mut stored_tables = Vec::new();
         let mut range_tables = Vec::new();
-        for (number, (table, read)) in self.plan.catalog.tables.iter().zip(&self.rows).enumerate() {
-            let dump_id = archive
-                .add_table_data(&table_data(table))
-                .map_err(|error| archive_error(&error))
-                .doing(|| format!("describe the rows of {}", display_name(table)))?;
+        let dump_ids = entries::add_tables(&mut archive, &self.plan)?;
+        let tables = self.plan.catalog.tables.iter().zip(&self.rows).zip(dump_ids);
+        for (number, ((table, read), dump_id)) in tables.enumerate() {
             let file = format!("{}/{dump_id}.dat", path::DATABASE);
             let (content, stored, total) = joined(read, &end);
             folder.file(&file, content, FILE_MODE);
@@ -74,10 +75,10 @@ impl Ready {
                 ranges: stored,
             });
         }
-        let sequences = add_sequences(&mut archive, &self.plan, &self.sequences)?;
+        let sequences = entries::add_sequences(&mut archive, &self.plan, &self.sequences)?;
         let large_objects =
             large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
-        add_materialized_views(&mut archive, &self.plan)?;
+        let not_refreshed = entries::add_materialized_views(&mut archive, &self.plan)?;
 
         let stats = writer.stats();
         let mut manifest = describe(&self.plan, source);
@@ -90,6 +91,11 @@ impl Ready {
             taken_over_bytes: 0,
             added_bytes: stats.bytes_stored,
         };
+        manifest.warnings.extend(not_refreshed.into_iter().map(|view| manifest::Warning {
+            code: "not-refreshed".into(),
+            message: format!("{view} stays empty after a restore: it reads a materialized view that is not populated"),
+            hint: Some("refresh both after the restore".into()),
+        }));
         manifest.tables = stored_tables;
         manifest.sequences = sequences;
         manifest.large_objects = large_objects;
@@ -98,7 +104,7 @@ impl Ready {
         folder.put(path::TOC, &archive.to_bytes(), FILE_MODE).await?;
         folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
         folder.put(path::GLOBALS_JSON, &json(&globals)?, FILE_MODE).await?;
-        folder.put(path::RANGES, &range_lines(&self.plan, &range_tables)?, FILE_MODE).await?;
+        folder.put(path::RANGES, &range_lines(&self.plan, self.durable, &range_tables)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
         folder.put(path::RESTORE_SH, RESTORE_SCRIPT.as_bytes(), SCRIPT_MODE).await?;
@@ -227,18 +233,6 @@ fn heap_bytes(table: &Table) -> u64 {
     table.pages * u64::from(table.block_size)
 }
 
-fn table_data(table: &Table) -> TableData {
-    TableData {
-        oid: table.oid,
-        schema: table.schema.clone(),
-        name: table.name.clone(),
-        owner: table.owner.clone(),
-        columns: table.copied_columns().map(|column| column.name.clone()).collect(),
-        load_via_root: table.load_via_root.clone(),
-        extension: table.extension.clone(),
-    }
-}
-
 fn stored_table(table: &Table, dump_id: i32, file: &str, total: Digest) -> manifest::Table {
     manifest::Table {
         schema: table.schema.clone(),
@@ -280,64 +274,11 @@ fn joined(read: &[ReadRange], end: &FileContent) -> (FileContent, Vec<ranges::Ra
     (content, stored, total)
 }
 
-fn add_sequences(
-    archive: &mut Archive,
-    plan: &Plan,
-    values: &[SequenceValue],
-) -> Result<Vec<manifest::Sequence>, EngineError> {
-    let by_oid: BTreeMap<u32, &SequenceValue> = values.iter().map(|value| (value.oid, value)).collect();
-    let mut stored = Vec::new();
-    for sequence in &plan.catalog.sequences {
-        let Some(&&SequenceValue { last_value, is_called, .. }) = by_oid.get(&sequence.oid) else { continue };
-        archive
-            .add_sequence_set(&SequenceSet {
-                oid: sequence.oid,
-                schema: sequence.schema.clone(),
-                name: sequence.name.clone(),
-                owner: sequence.owner.clone(),
-                last_value,
-                is_called,
-                extension: sequence.extension.clone(),
-            })
-            .map_err(|error| archive_error(&error))
-            .doing(|| format!("describe the value of {}.{}", sequence.schema, sequence.name))?;
-        stored.push(manifest::Sequence {
-            schema: sequence.schema.clone(),
-            name: sequence.name.clone(),
-            last_value,
-            is_called,
-        });
-    }
-    Ok(stored)
-}
-
-/// Adds the refreshes, each after those of the views it reads.
-fn add_materialized_views(archive: &mut Archive, plan: &Plan) -> Result<(), EngineError> {
-    let mut waiting: Vec<_> = plan.catalog.materialized_views.iter().filter(|view| view.populated).collect();
-    while !waiting.is_empty() {
-        let left: BTreeSet<u32> = waiting.iter().map(|view| view.oid).collect();
-        let ready = waiting.iter().position(|view| !view.depends_on.iter().any(|oid| left.contains(oid)));
-        // Views cannot read each other in a circle; were it so, the archive would say which one is missing.
-        let view = waiting.remove(ready.unwrap_or(0));
-        archive
-            .add_materialized_view_data(&MaterializedViewData {
-                oid: view.oid,
-                schema: view.schema.clone(),
-                name: view.name.clone(),
-                owner: view.owner.clone(),
-                depends_on: view.depends_on.clone(),
-            })
-            .map_err(|error| archive_error(&error))
-            .doing(|| format!("describe the refresh of {}.{}", view.schema, view.name))?;
-    }
-    Ok(())
-}
-
 fn components(archive: &Archive) -> BTreeMap<String, u64> {
     inventory(archive).into_iter().map(|(kind, count)| (kind.to_lowercase(), count as u64)).collect()
 }
 
-fn range_lines(plan: &Plan, tables: &[ranges::Table]) -> Result<Vec<u8>, EngineError> {
+fn range_lines(plan: &Plan, durable: Option<bool>, tables: &[ranges::Table]) -> Result<Vec<u8>, EngineError> {
     let s = &plan.snapshot;
     let header = ranges::Header {
         version: ranges::VERSION,
@@ -350,6 +291,8 @@ fn range_lines(plan: &Plan, tables: &[ranges::Table]) -> Result<Vec<u8>, EngineE
         next_xid: Some(s.xmax),
         lsn: s.wal_position.map(lsn),
         postmaster_start: s.postmaster_start.clone(),
+        crash_marker: s.crash_marker.clone(),
+        durable,
         in_recovery: s.in_recovery,
     };
     let mut lines = json(&header)?;
@@ -364,8 +307,4 @@ fn range_lines(plan: &Plan, tables: &[ranges::Table]) -> Result<Vec<u8>, EngineE
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(value)
         .map_err(|error| EngineError::failed(format!("write JSON: {error}")).caused_by(error))
-}
-
-fn archive_error(error: &basekeep_archive::ArchiveError) -> EngineError {
-    EngineError::failed(error.to_string())
 }

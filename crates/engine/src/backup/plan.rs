@@ -136,9 +136,13 @@ impl Plan {
         unreadable.map(|u| (u.relation.schema.clone(), u.relation.name.clone())).collect()
     }
 
-    /// The encoding of everything that is read: UTF-8, unless the database declares none.
+    /// The encoding of everything that is read: UTF-8, unless the database has one that cannot be converted.
     pub(super) fn encoding(&self) -> &'static str {
-        if self.catalog.database.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" }
+        match self.catalog.database.encoding.as_str() {
+            "SQL_ASCII" => "SQL_ASCII",
+            "MULE_INTERNAL" => "MULE_INTERNAL",
+            _ => "UTF8",
+        }
     }
 
     /// Average chunk size of a table's file: the one of its first backup, as long as the parent tells.
@@ -253,9 +257,10 @@ fn missing(catalog: &Catalog, globals: &Globals, large_objects: &[LargeObjectInf
         });
     }
     let listed = catalog.hidden.iter().chain(&globals.missing);
-    missing.extend(listed.map(|what| {
-        let (what, reason) = what.split_once(": ").unwrap_or((what, "the role may not read it"));
-        Missing { what: what.to_owned(), reason: reason.to_owned(), hint: None }
+    missing.extend(listed.map(|what| Missing {
+        what: what.clone(),
+        reason: "the role may not read it".into(),
+        hint: Some("back up as a superuser to have everything".into()),
     }));
     missing
 }
@@ -268,7 +273,7 @@ fn shortened(items: &[String]) -> String {
 }
 
 fn warnings(found: &Preflight) -> Vec<Warning> {
-    let said_elsewhere = ["unreadable-tables", "verifiers-not-readable"];
+    let said_elsewhere = ["unreadable", "unreadable-large-objects", "role-passwords", "hidden-definition"];
     found
         .findings
         .iter()

@@ -147,8 +147,7 @@ impl Reading<'_> {
     /// would wait for them. `false` sends the range to the leader, which holds its lock already.
     async fn lock_table(&self, client: &mut Client, table: usize) -> Result<bool, Stopped> {
         let table = &self.plan.catalog.tables[table];
-        let sql = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT", display_name(table));
-        match client.execute(&sql).await {
+        match client.execute(&session::lock_nowait_sql(table)).await {
             Ok(()) => Ok(true),
             Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
                 client.execute("ROLLBACK").await.doing(|| "leave a transaction")?;

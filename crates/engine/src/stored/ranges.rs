@@ -33,6 +33,11 @@ pub struct Header {
     pub lsn: Option<String>,
     /// `pg_postmaster_start_time()`.
     pub postmaster_start: Option<String>,
+    /// Changes when the server restarts its processes after a crash, which `postmaster_start` does not tell.
+    pub crash_marker: Option<String>,
+    /// Whether everything that the snapshot saw was on the source's disk before this was written. Unless it is `true`, a
+    /// crash may have undone it, and no range may be taken over.
+    pub durable: Option<bool>,
     /// Whether the source was a hot standby.
     pub in_recovery: bool,
 }
