@@ -138,7 +138,11 @@ impl DrillOptions {
 
 impl Drill<'_> {
     /// Restores and compares. `roles` gets the roles that the restore makes on somebody's server.
-    async fn run(&self, target: &ConnectOptions, roles: &mut Vec<String>) -> Result<DrillReport, EngineError> {
+    async fn run(
+        &self,
+        target: &ConnectOptions,
+        roles: &mut Vec<String>,
+    ) -> Result<DrillReport, EngineError> {
         let started = Instant::now();
         let restore_options = RestoreOptions {
             target: target.clone(),
@@ -186,18 +190,24 @@ impl Drill<'_> {
 
     async fn compare(&self, target: &ConnectOptions, jobs: usize) -> Result<Compared, EngineError> {
         let contents = Contents::read(self.repository, self.snapshot).await?;
-        let mut client = Client::connect(target, "basekeep drill").await.doing(|| "connect to the restored database")?;
+        let mut client =
+            Client::connect(target, "basekeep drill").await.doing(|| "connect to the restored database")?;
         session::pin(&mut client).await.doing(|| "prepare a session for comparing")?;
         let began = begin(self.observer, "compare rows");
-        let (tables, mut differences) = rows::compare(&contents, &mut client, target, jobs, self.observer).await?;
+        let (tables, mut differences) =
+            rows::compare(&contents, &mut client, target, jobs, self.observer).await?;
         differences.extend(values::sequences(&mut client, &contents.manifest.sequences).await?);
         differences.extend(values::large_objects(&mut client, &contents.manifest.large_objects).await?);
         began.end(format!("{} tables, {} differences", tables.len(), differences.len()));
 
         let began = begin(self.observer, "compare definitions");
-        let (lines, definitions) =
-            definitions::differences(&contents.archive, target, client.server_version(), &self.options.environment())
-                .await?;
+        let (lines, definitions) = definitions::differences(
+            &contents.archive,
+            target,
+            client.server_version(),
+            &self.options.environment(),
+        )
+        .await?;
         began.end(format!("{definitions} definitions, {} differences", lines.len()));
         differences.extend(lines);
         let server = client.parameter("server_version").unwrap_or_default().to_owned();

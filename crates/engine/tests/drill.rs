@@ -34,7 +34,8 @@ fn options(majors: &[u32]) -> DrillOptions {
 }
 
 async fn run(backup: &Backup, options: &DrillOptions) -> Result<DrillReport, EngineError> {
-    drill(&backup.repository, &backup.snapshot, options, Arc::new(Events::default()), &Interrupt::never()).await
+    drill(&backup.repository, &backup.snapshot, options, Arc::new(Events::default()), &Interrupt::never())
+        .await
 }
 
 async fn proven(backup: &Backup) -> Option<bool> {
@@ -79,8 +80,12 @@ async fn the_sample_project_is_proven_on_16() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_proven_on_a_server_of_somebody_and_nothing_stays_there() {
     let source = TestCluster::private(15, &[]).create_database();
-    load_sql(&source, "CREATE ROLE drilled; CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE a OWNER TO drilled;
-        INSERT INTO a SELECT generate_series(1, 100)").await;
+    load_sql(
+        &source,
+        "CREATE ROLE drilled; CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE a OWNER TO drilled;
+        INSERT INTO a SELECT generate_series(1, 100)",
+    )
+    .await;
     let backup = backed_up(&source).await;
     let elsewhere = TestCluster::private(17, &[]);
     let on = DrillOptions { on: Some(elsewhere.options("postgres")), ..options(&[17, 18]) };
@@ -94,7 +99,9 @@ async fn a_backup_is_proven_on_a_server_of_somebody_and_nothing_stays_there() {
 async fn left_on(cluster: &TestCluster) -> (Option<String>, Option<String>) {
     let mut client = basekeep_postgres::Client::connect(&cluster.options("postgres"), "test").await.unwrap();
     let rows = client
-        .query("SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'basekeep%'), to_regrole('drilled')")
+        .query(
+            "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'basekeep%'), to_regrole('drilled')",
+        )
         .await
         .unwrap();
     let row = rows.iter().next().unwrap();
@@ -111,8 +118,11 @@ async fn every_kind_of_difference_is_named_and_recorded() {
     let changed = with_entries(backup, |entry| {
         if is(entry, "INDEX", "b_id") {
             // Restores without an error, but not to what the archive says when it is dumped again.
-            entry.defn = Some("CREATE INDEX b_id ON public.b USING btree (id DESC);\nDELETE FROM public.b;\n\
-                SELECT pg_catalog.setval('public.s', 8);\nSELECT pg_catalog.lo_create(4713);\n".into());
+            entry.defn = Some(
+                "CREATE INDEX b_id ON public.b USING btree (id DESC);\nDELETE FROM public.b;\n\
+                SELECT pg_catalog.setval('public.s', 8);\nSELECT pg_catalog.lo_create(4713);\n"
+                    .into(),
+            );
         }
         if is(entry, "CONSTRAINT", "a a_pkey") {
             entry.defn = Some("ALTER TABLE public.a ADD CONSTRAINT nonsense;\n".into());
@@ -164,7 +174,8 @@ async fn an_interrupted_drill_leaves_no_cluster_and_no_proof() {
     let events = Arc::new(Events::default());
     let running = drill(&backup.repository, &backup.snapshot, &on, events, &interrupt);
     let asked = async {
-        let mut client = basekeep_postgres::Client::connect(&elsewhere.options("postgres"), "test").await.unwrap();
+        let mut client =
+            basekeep_postgres::Client::connect(&elsewhere.options("postgres"), "test").await.unwrap();
         let asleep = "SELECT 1 FROM pg_stat_activity
                        WHERE application_name = 'basekeep restore' AND query LIKE '%pg_sleep%'";
         for _ in 0..1000 {

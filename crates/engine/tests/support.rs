@@ -33,7 +33,9 @@ pub(crate) struct Backup {
 
 /// An empty repository.
 pub(crate) async fn repository() -> Repository {
-    Repository::init(Arc::new(Memory::default()), &Password::from("test"), InitOptions::default()).await.unwrap()
+    Repository::init(Arc::new(Memory::default()), &Password::from("test"), InitOptions::default())
+        .await
+        .unwrap()
 }
 
 /// Backs a database up into a repository of its own.
@@ -42,8 +44,9 @@ pub(crate) async fn backed_up(database: &TestDatabase) -> Backup {
     let source = Source { name: "shop".into(), connect: database.options() };
     let major = database.cluster().server().major;
     let options = BackupOptions { pg_dump: Some(tool("pg_dump", major)), ..BackupOptions::default() };
-    let report =
-        backup(&repository, &source, &options, Arc::new(Events::default()), &Interrupt::never()).await.unwrap();
+    let report = backup(&repository, &source, &options, Arc::new(Events::default()), &Interrupt::never())
+        .await
+        .unwrap();
     let snapshot = listing::find(&repository, "latest", None).await.unwrap();
     Backup { repository, snapshot, manifest: report.manifest }
 }
@@ -101,13 +104,19 @@ pub(crate) fn assert_same_text(left: &str, right: &str) {
         .take(10)
         .map(|(a, b)| format!("- {a}\n+ {b}"))
         .collect();
-    panic!("{} lines and {} lines differ:\n{}", left.lines().count(), right.lines().count(), differing.join("\n"));
+    panic!(
+        "{} lines and {} lines differ:\n{}",
+        left.lines().count(),
+        right.lines().count(),
+        differing.join("\n")
+    );
 }
 
 /// Rows and digest of each table, of sequences and of large objects. Tables whose rows go through a partition root are
 /// put together under its name: a row may be in another partition than before.
 pub(crate) fn contents(manifest: &Manifest) -> BTreeMap<String, (u64, u128)> {
-    let roots: Vec<(String, String)> = manifest.tables.iter().filter_map(|t| t.load_via_root.clone()).collect();
+    let roots: Vec<(String, String)> =
+        manifest.tables.iter().filter_map(|t| t.load_via_root.clone()).collect();
     let mut found: BTreeMap<String, (u64, u128)> = BTreeMap::new();
     for table in &manifest.tables {
         let name = match &table.load_via_root {

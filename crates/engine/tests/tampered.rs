@@ -10,17 +10,15 @@ use crate::support::Backup;
 
 /// A copy of the snapshot, in the same repository, in which `change` has replaced some files (named below the source's
 /// folder).
-pub(crate) async fn with_files(
-    backup: Backup,
-    change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>,
-) -> Backup {
+pub(crate) async fn with_files(backup: Backup, change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> Backup {
     let Backup { repository, snapshot, manifest } = backup;
     let lock = repository.lock(LockMode::Shared).await.unwrap();
     let writer = repository.writer(&lock, WriterOptions::default());
     let mut tree = TreeBuilder::new(snapshot.time);
     for (path, old) in files(&repository, &snapshot).await {
         let name = path.trim_start_matches(listing::folder(&snapshot)).trim_start_matches('/').to_owned();
-        let content = match small(&repository, &snapshot, &name).await.and_then(|bytes| change(&name, bytes)) {
+        let content = match small(&repository, &snapshot, &name).await.and_then(|bytes| change(&name, bytes))
+        {
             Some(bytes) => writer.put_file(&bytes).await.unwrap(),
             None => old,
         };

@@ -81,7 +81,9 @@ async fn dump(
         .kill_on_drop(true)
         .output()
         .await
-        .map_err(|error| EngineError::failed(format!("start {}: {error}", program.path.display())).caused_by(error))?;
+        .map_err(|error| {
+            EngineError::failed(format!("start {}: {error}", program.path.display())).caused_by(error)
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let first = said.lines().next().unwrap_or("it said nothing");

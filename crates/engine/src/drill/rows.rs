@@ -188,7 +188,8 @@ async fn tell_progress(
 
 /// What to read, and what it must give.
 async fn checks(contents: &Contents, client: &mut Client) -> Result<Vec<Check>, EngineError> {
-    let entries: HashMap<i32, &Entry> = contents.archive.entries.iter().map(|entry| (entry.dump_id, entry)).collect();
+    let entries: HashMap<i32, &Entry> =
+        contents.archive.entries.iter().map(|entry| (entry.dump_id, entry)).collect();
     let heaps = heaps(client).await?;
     let roots = Roots::read(contents, &entries, client).await?;
     let mut checks = Vec::new();
@@ -211,24 +212,38 @@ async fn checks(contents: &Contents, client: &mut Client) -> Result<Vec<Check>, 
                 let list = if copy.columns.is_empty() { String::new() } else { copy.column_list() };
                 let parts = vec![format!("COPY (SELECT {list} FROM {root}) TO STDOUT")];
                 let table = format!("{root} (all partitions)");
-                (Check { table, expected: Digest::default(), parts, incomparable: None }, copy.columns.clone())
+                (
+                    Check { table, expected: Digest::default(), parts, incomparable: None },
+                    copy.columns.clone(),
+                )
             });
             check.expected = check.expected + expected;
             if *columns != copy.columns {
-                check.incomparable =
-                    Some("its partitions order their columns differently, so contents cannot be compared".into());
+                check.incomparable = Some(
+                    "its partitions order their columns differently, so contents cannot be compared".into(),
+                );
             }
             continue;
         }
         let heap_bytes = heaps.sizes.get(&(table.schema.clone(), table.name.clone())).copied();
-        let parts = parts(&copy, table, heap_bytes.filter(|_| client.server_version() >= TID_RANGES), heaps.block_size);
+        let parts = parts(
+            &copy,
+            table,
+            heap_bytes.filter(|_| client.server_version() >= TID_RANGES),
+            heaps.block_size,
+        );
         checks.push(Check { table: name, expected, parts, incomparable: None });
     }
     checks.extend(through_root.into_values().map(|(check, _)| check));
     Ok(checks)
 }
 
-fn parts(copy: &CopyStatement, table: &manifest::Table, heap_bytes: Option<u64>, block_size: u64) -> Vec<String> {
+fn parts(
+    copy: &CopyStatement,
+    table: &manifest::Table,
+    heap_bytes: Option<u64>,
+    block_size: u64,
+) -> Vec<String> {
     // The relation is named by the manifest: the statement may name a partition's root.
     let relation = format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name));
     let columns = copy.column_list();
@@ -272,9 +287,14 @@ async fn heaps(client: &mut Client) -> Result<Heaps, EngineError> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let sizes = rows
         .iter()
-        .map(|row| ((text(row.get(0)), text(row.get(1))), row.get(2).and_then(|n| n.parse().ok()).unwrap_or(0)))
+        .map(|row| {
+            ((text(row.get(0)), text(row.get(1))), row.get(2).and_then(|n| n.parse().ok()).unwrap_or(0))
+        })
         .collect();
-    let rows = client.query("SELECT pg_catalog.current_setting('block_size')").await.doing(|| "read the block size")?;
+    let rows = client
+        .query("SELECT pg_catalog.current_setting('block_size')")
+        .await
+        .doing(|| "read the block size")?;
     let block_size = rows.iter().next().and_then(|row| row.get(0)?.parse().ok()).unwrap_or(8192);
     Ok(Heaps { block_size, sizes })
 }

@@ -1,5 +1,7 @@
 //! Where a drill restores to: a scratch cluster, or a database of its own on a server that was named.
 
+use std::path::Path;
+
 use basekeep_postgres::cluster::{self, Binaries, ClusterOptions, ScratchCluster};
 use basekeep_postgres::{Client, ConnectOptions, quote_identifier};
 
@@ -91,7 +93,14 @@ impl Server {
     /// Takes everything away again, the roles that the restore made among it.
     pub(super) async fn remove(self, roles: &[String]) -> Result<(), EngineError> {
         match self {
-            Self::Scratch(cluster) => cluster.stop().await.map_err(|error| EngineError::failed(error.to_string())),
+            Self::Scratch(cluster) => {
+                let folder = cluster.data_dir().parent().map(Path::to_owned);
+                let stopped = cluster.stop().await;
+                // The server's user empties its folder, but may not take it out of a folder that is ours alone.
+                let gone =
+                    folder.is_some_and(|folder| !folder.exists() || std::fs::remove_dir_all(&folder).is_ok());
+                if gone { Ok(()) } else { stopped.map_err(|error| EngineError::failed(error.to_string())) }
+            }
             Self::Database(options) => remove_database(&options, roles).await,
         }
     }

@@ -9,7 +9,10 @@ use crate::{EngineError, ResultExt};
 const AT_ONCE: usize = 200;
 
 /// Sequences whose values differ, one line each.
-pub(super) async fn sequences(client: &mut Client, expected: &[Sequence]) -> Result<Vec<String>, EngineError> {
+pub(super) async fn sequences(
+    client: &mut Client,
+    expected: &[Sequence],
+) -> Result<Vec<String>, EngineError> {
     let mut differences = Vec::new();
     for chunk in expected.chunks(AT_ONCE) {
         match differing(client, chunk).await {
@@ -64,11 +67,18 @@ async fn differing(client: &mut Client, expected: &[Sequence]) -> Result<Vec<Str
 }
 
 /// Whether the large objects are those of the backup; a line if not.
-pub(super) async fn large_objects(client: &mut Client, expected: &LargeObjects) -> Result<Vec<String>, EngineError> {
+pub(super) async fn large_objects(
+    client: &mut Client,
+    expected: &LargeObjects,
+) -> Result<Vec<String>, EngineError> {
     let doing = || "read the restored large objects";
     let objects = large_objects::list(client).await.doing(doing)?;
     if objects.len() as u64 != expected.count {
-        return Ok(vec![format!("large objects: {} in the backup, {} restored", expected.count, objects.len())]);
+        return Ok(vec![format!(
+            "large objects: {} in the backup, {} restored",
+            expected.count,
+            objects.len()
+        )]);
     }
     if objects.is_empty() {
         return Ok(Vec::new());
@@ -79,5 +89,8 @@ pub(super) async fn large_objects(client: &mut Client, expected: &LargeObjects) 
     if found == expected.digest {
         return Ok(Vec::new());
     }
-    Ok(vec![format!("large objects: other contents (digest {} in the backup, {found} restored)", expected.digest)])
+    Ok(vec![format!(
+        "large objects: other contents (digest {} in the backup, {found} restored)",
+        expected.digest
+    )])
 }

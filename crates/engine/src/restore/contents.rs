@@ -33,9 +33,10 @@ impl Contents {
     /// Reads them. The index must have been loaded.
     pub(crate) async fn read(repository: &Repository, snapshot: &Snapshot) -> Result<Self, EngineError> {
         let manifest = listing::manifest(repository, snapshot).await?;
-        let toc = listing::read_file(repository, snapshot, path::TOC, LARGEST_TOC)
-            .await?
-            .ok_or_else(|| EngineError::failed(format!("snapshot {} holds no {}", snapshot.id.short(), path::TOC)))?;
+        let toc =
+            listing::read_file(repository, snapshot, path::TOC, LARGEST_TOC).await?.ok_or_else(|| {
+                EngineError::failed(format!("snapshot {} holds no {}", snapshot.id.short(), path::TOC))
+            })?;
         let archive = Archive::parse(&toc)
             .map_err(|error| EngineError::failed(error.to_string()))
             .doing(|| format!("read {} of snapshot {}", path::TOC, snapshot.id.short()))?;
@@ -76,7 +77,10 @@ pub(super) async fn blobs_toc(
         .ok_or_else(|| EngineError::failed(format!("{full} of snapshot {} is damaged", snapshot.id.short())))
 }
 
-async fn files(repository: &Repository, snapshot: &Snapshot) -> Result<HashMap<String, Vec<BlobId>>, EngineError> {
+async fn files(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<HashMap<String, Vec<BlobId>>, EngineError> {
     let folder = format!("{}/{}", listing::folder(snapshot), path::DATABASE);
     let doing = || format!("read the folder {folder} of snapshot {}", snapshot.id.short());
     let node = repository.node_at(snapshot, &folder).await.doing(doing)?;
@@ -84,11 +88,7 @@ async fn files(repository: &Repository, snapshot: &Snapshot) -> Result<HashMap<S
         EngineError::failed(format!("snapshot {} holds no folder {folder}", snapshot.id.short()))
     })?;
     let tree = repository.tree(&subtree).await.doing(doing)?;
-    Ok(tree
-        .nodes
-        .into_iter()
-        .map(|node| (node.name, node.content))
-        .collect())
+    Ok(tree.nodes.into_iter().map(|node| (node.name, node.content)).collect())
 }
 
 async fn globals(repository: &Repository, snapshot: &Snapshot) -> Result<Globals, EngineError> {
@@ -99,10 +99,14 @@ async fn globals(repository: &Repository, snapshot: &Snapshot) -> Result<Globals
     struct Versioned {
         version: u32,
     }
-    let broken = |error: serde_json::Error| EngineError::failed(format!("{} is damaged: {error}", path::GLOBALS_JSON));
+    let broken =
+        |error: serde_json::Error| EngineError::failed(format!("{} is damaged: {error}", path::GLOBALS_JSON));
     let version = serde_json::from_slice::<Versioned>(&bytes).map_err(broken)?.version;
     if version > crate::stored::globals::VERSION {
-        return Err(EngineError::failed(format!("{} has version {version}, which is newer than this program", path::GLOBALS_JSON)));
+        return Err(EngineError::failed(format!(
+            "{} has version {version}, which is newer than this program",
+            path::GLOBALS_JSON
+        )));
     }
     serde_json::from_slice(&bytes).map_err(broken)
 }

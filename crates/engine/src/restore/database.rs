@@ -27,8 +27,10 @@ impl DatabaseOptions {
             options.encoding.clone_from(&server.encoding);
         }
         if options.locale.is_empty() {
-            options.locale =
-                vec![("LC_COLLATE".into(), server.collate.clone()), ("LC_CTYPE".into(), server.ctype.clone())];
+            options.locale = vec![
+                ("LC_COLLATE".into(), server.collate.clone()),
+                ("LC_CTYPE".into(), server.ctype.clone()),
+            ];
         }
         options
     }
@@ -55,7 +57,10 @@ impl DatabaseOptions {
                     match key.last().map_or("", String::as_str) {
                         "ENCODING" => options.encoding = value,
                         "TABLESPACE" => options.tablespace = Some(value),
-                        name if name.starts_with("LC_") || name.contains("LOCALE") || name.starts_with("ICU_") => {
+                        name if name.starts_with("LC_")
+                            || name.contains("LOCALE")
+                            || name.starts_with("ICU_") =>
+                        {
                             options.locale.push((name.to_owned(), value));
                         }
                         _ => {}
@@ -129,7 +134,10 @@ mod tests {
             "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US';\n\nALTER DATABASE d IS_TEMPLATE = true;",
         );
         assert_eq!(icu.libc_locales().collect::<Vec<_>>(), ["en_US.UTF-8"]);
-        assert!(icu.create_sql("n", true, false).contains("LOCALE_PROVIDER = \"icu\" LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US'"));
+        assert!(
+            icu.create_sql("n", true, false)
+                .contains("LOCALE_PROVIDER = \"icu\" LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US'")
+        );
         assert!(!icu.create_sql("n", false, false).contains("LOCALE"));
         let builtin = DatabaseOptions::parse(
             "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = builtin LC_COLLATE = 'C' LC_CTYPE = 'C' BUILTIN_LOCALE = 'C.UTF-8';",

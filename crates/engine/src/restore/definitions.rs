@@ -59,7 +59,8 @@ async fn send_batch(run: &Run, client: &mut Client, batch: &[usize]) -> Result<(
         Action::Sql(_) | Action::Table(_) | Action::LargeObjects(_) => true,
     };
     let batch: Vec<usize> = batch.iter().filter(possible).copied().collect();
-    let text: String = batch.iter().flat_map(|&n| statements(&run.steps[n])).map(|s| terminated(&s.sql)).collect();
+    let text: String =
+        batch.iter().flat_map(|&n| statements(&run.steps[n])).map(|s| terminated(&s.sql)).collect();
     if batch.len() > 1 {
         match client.execute(&text).await {
             Ok(()) => {

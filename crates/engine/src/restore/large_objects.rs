@@ -43,7 +43,11 @@ pub(super) async fn write(
     result
 }
 
-async fn send(repository: &Repository, client: &mut Client, objects: &LargeObjects) -> Result<(), WriteError> {
+async fn send(
+    repository: &Repository,
+    client: &mut Client,
+    objects: &LargeObjects,
+) -> Result<(), WriteError> {
     let mut writer = Writer::new();
     let mut total = Digest::default();
     for LargeObject { oid, blobs } in &objects.objects {

@@ -97,7 +97,9 @@ impl CopyStatement {
         for token in tokens {
             match token {
                 Token::Mark('(') => in_columns = true,
-                Token::Word(word) if !in_columns && word == "FROM" => return Some(Self { relation, columns }),
+                Token::Word(word) if !in_columns && word == "FROM" => {
+                    return Some(Self { relation, columns });
+                }
                 Token::Mark(')') => in_columns = false,
                 Token::Word(name) | Token::Quoted(name) if in_columns => columns.push(name),
                 Token::Word(name) => relation.push_str(&name),
@@ -125,13 +127,17 @@ mod tests {
         let known: BTreeSet<String> = ["bob", "Odd \"Role\"", "app user", "nobody"].map(str::to_owned).into();
         let sql = "GRANT SELECT ON TABLE public.t TO bob;\nGRANT ALL ON TABLE public.\"nobody's\" TO \"Odd \"\"Role\"\"\";\n\
                    COMMENT 'nobody'; CREATE POLICY p ON t TO \"app user\"";
-        assert_eq!(mentioned(sql, &known).into_iter().collect::<Vec<_>>(), ["Odd \"Role\"", "app user", "bob"]);
+        assert_eq!(
+            mentioned(sql, &known).into_iter().collect::<Vec<_>>(),
+            ["Odd \"Role\"", "app user", "bob"]
+        );
     }
 
     #[test]
     fn a_copy_statement_gives_its_relation_and_columns() {
         let copy =
-            CopyStatement::parse("COPY public.\"Odd, (Table)\" (id, \"FROM\", \"a\"\"b\") FROM stdin;\n").unwrap();
+            CopyStatement::parse("COPY public.\"Odd, (Table)\" (id, \"FROM\", \"a\"\"b\") FROM stdin;\n")
+                .unwrap();
         assert_eq!(copy.relation, "public.\"Odd, (Table)\"");
         assert_eq!(copy.columns, ["id", "FROM", "a\"b"]);
         let none = CopyStatement::parse("COPY public.zero  FROM stdin;\n").unwrap();

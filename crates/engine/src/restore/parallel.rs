@@ -74,7 +74,11 @@ pub(super) async fn run(run: &Arc<Run>, client: Client) -> Result<(), EngineErro
     let steps = async {
         let step = run.begin("rows");
         shared.wait_for_rows().await;
-        step.end(format!("{} tables, {} rows", run.outcomes.report().tables, run.counters.rows.load(Relaxed)));
+        step.end(format!(
+            "{} tables, {} rows",
+            run.outcomes.report().tables,
+            run.counters.rows.load(Relaxed)
+        ));
         let step = run.begin("indexes and constraints");
         shared.wait_for_all().await;
         step.end(format!("{objects} objects"));
@@ -89,7 +93,8 @@ pub(super) async fn run(run: &Arc<Run>, client: Client) -> Result<(), EngineErro
 fn schedule(run: &Run) -> (Vec<usize>, Schedule, Vec<usize>) {
     let step_of: Vec<usize> =
         (0..run.steps.len()).filter(|&n| run.steps[n].stage == Stage::Parallel).collect();
-    let mut task_of: HashMap<usize, usize> = step_of.iter().enumerate().map(|(task, &step)| (step, task)).collect();
+    let mut task_of: HashMap<usize, usize> =
+        step_of.iter().enumerate().map(|(task, &step)| (step, task)).collect();
     let mut step_of = step_of;
     let parallel = step_of.len();
     // Earlier steps that failed take part as tasks that are settled already; those that succeeded need not.
@@ -199,15 +204,21 @@ impl Shared {
         let step = &run.steps[self.step_of[task]];
         match &step.action {
             Action::Sql(_) => run_step(run, client, step).await.map_err(|error| Failure::of(&error)),
-            Action::LargeObjects(objects) => large_objects::write(&run.repository, client, objects).await.map_err(|error| {
-                Failure { lost: error.is_lost(), reason: error.to_string() }
-            }),
+            Action::LargeObjects(objects) => large_objects::write(&run.repository, client, objects)
+                .await
+                .map_err(|error| Failure { lost: error.is_lost(), reason: error.to_string() }),
             Action::Table(table) => self.rows(client, task, table, unit).await,
             Action::Impossible(reason) => Err(Failure { reason: reason.clone(), lost: false }),
         }
     }
 
-    async fn rows(&self, client: &mut Client, task: usize, table: &Table, unit: usize) -> Result<(), Failure> {
+    async fn rows(
+        &self,
+        client: &mut Client,
+        task: usize,
+        table: &Table,
+        unit: usize,
+    ) -> Result<(), Failure> {
         let run = &self.run;
         let Some(unit) = table.units.get(unit) else { return Ok(()) };
         for attempt in 0.. {
@@ -268,7 +279,8 @@ impl Shared {
             return;
         }
         if let Err(error) = client.execute(&format!("TRUNCATE ONLY {}", table.relation)).await {
-            let reason = format!("only a part of its rows is there, and it could not be emptied: {}", reason(&error));
+            let reason =
+                format!("only a part of its rows is there, and it could not be emptied: {}", reason(&error));
             self.run.outcomes.lost(step.name.clone(), reason, false);
         }
     }
@@ -286,7 +298,12 @@ impl Shared {
         let index = self.step_of[task];
         match state {
             State::Skipped(cause) => {
-                self.run.outcomes.skipped(index, &self.run.steps[index], self.step_of[cause], &self.run.steps);
+                self.run.outcomes.skipped(
+                    index,
+                    &self.run.steps[index],
+                    self.step_of[cause],
+                    &self.run.steps,
+                );
             }
             _ => self.note_failed(task),
         }

@@ -114,8 +114,12 @@ impl Planner<'_> {
         if target >= source {
             return Ok(());
         }
-        Err(EngineError::usage(format!("the target runs PostgreSQL {target}, the backup is of PostgreSQL {source}"))
-            .hint(format!("restore to PostgreSQL {source} or newer: an older server does not know all of its definitions")))
+        Err(EngineError::usage(format!(
+            "the target runs PostgreSQL {target}, the backup is of PostgreSQL {source}"
+        ))
+        .hint(format!(
+            "restore to PostgreSQL {source} or newer: an older server does not know all of its definitions"
+        )))
     }
 
     /// Checks the target's database; gives what is to be created.
@@ -139,8 +143,11 @@ impl Planner<'_> {
                 .hint("name one that does not exist, or leave --create-database out if it is empty"));
         }
         if !self.target.may_create_databases {
-            return Err(EngineError::usage(format!("the role '{}' may not create databases", self.target.user))
-                .hint("have an empty database made for it, and restore without --create-database"));
+            return Err(EngineError::usage(format!(
+                "the role '{}' may not create databases",
+                self.target.user
+            ))
+            .hint("have an empty database made for it, and restore without --create-database"));
         }
         let mut create = DatabaseOptions::of(&self.contents.archive, &self.contents.manifest.server);
         for locale in create.libc_locales() {
@@ -151,7 +158,8 @@ impl Planner<'_> {
             }
         }
         if let Some(tablespace) = create.tablespace.take_if(|space| !self.keeps_tablespace(space)) {
-            self.warnings.push(format!("the database goes to the default tablespace instead of '{tablespace}'"));
+            self.warnings
+                .push(format!("the database goes to the default tablespace instead of '{tablespace}'"));
         }
         Ok(Some(create))
     }
@@ -286,7 +294,8 @@ fn describe(
         summary.push(format!("refresh materialized views, create event triggers: {}", count(Stage::Last)));
     }
     if let Err(why) = &contents.ranges {
-        summary.push(format!("each table is loaded by one connection: the range index cannot be used ({why})"));
+        summary
+            .push(format!("each table is loaded by one connection: the range index cannot be used ({why})"));
     }
     RestorePlan {
         summary,

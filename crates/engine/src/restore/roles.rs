@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use basekeep_archive::{Archive, Entry};
 use crate::stored::globals::{Globals, Membership, Privilege, Role, Setting};
+use basekeep_archive::{Archive, Entry};
 use basekeep_postgres::{quote_identifier, quote_literal};
 
 use super::names::mentioned;
@@ -16,7 +16,12 @@ const MEMBERSHIP_OPTIONS: u32 = 160_000;
 const NAMING: [&str; 4] = ["ACL", "DEFAULT ACL", "POLICY", "USER MAPPING"];
 
 /// Roles of the globals that the archive's entries refer to.
-pub(super) fn needed(archive: &Archive, globals: &Globals, owner: bool, privileges: bool) -> BTreeSet<String> {
+pub(super) fn needed(
+    archive: &Archive,
+    globals: &Globals,
+    owner: bool,
+    privileges: bool,
+) -> BTreeSet<String> {
     let known: BTreeSet<String> = globals.roles.iter().map(|role| role.name.clone()).collect();
     let mut needed = BTreeSet::new();
     for entry in &archive.entries {
@@ -39,8 +44,12 @@ fn kind(entry: &Entry) -> &str {
 /// Steps that make `missing` roles: attributes, memberships among them, settings. An attribute that the restoring role may
 /// not give fails on its own.
 pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Target) -> Vec<Step> {
-    let mut steps: Vec<Step> =
-        globals.roles.iter().filter(|role| missing.contains(&role.name)).map(|role| create(role, target)).collect();
+    let mut steps: Vec<Step> = globals
+        .roles
+        .iter()
+        .filter(|role| missing.contains(&role.name))
+        .map(|role| create(role, target))
+        .collect();
     for membership in &globals.memberships {
         let both = missing.contains(&membership.role) || missing.contains(&membership.member);
         let there = |name: &String| missing.contains(name) || target.roles.contains(name);
@@ -61,7 +70,8 @@ pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Targ
 fn create(role: &Role, target: &Target) -> Step {
     let name = quote_identifier(&role.name);
     let flag = |yes: bool, word: &str| format!("{}{word}", if yes { "" } else { "NO" });
-    let mut sql = format!("CREATE ROLE {name} WITH {} {}", flag(role.login, "LOGIN"), flag(role.inherit, "INHERIT"));
+    let mut sql =
+        format!("CREATE ROLE {name} WITH {} {}", flag(role.login, "LOGIN"), flag(role.inherit, "INHERIT"));
     if role.connection_limit >= 0 {
         sql.push_str(&format!(" CONNECTION LIMIT {}", role.connection_limit));
     }
@@ -95,7 +105,10 @@ fn create(role: &Role, target: &Target) -> Step {
         statements.push(Statement { sql, part: Some("security label") });
     }
     if !target.superuser {
-        statements.push(Statement { sql: borrow_sql(&role.name, target), part: Some("membership of the restoring role") });
+        statements.push(Statement {
+            sql: borrow_sql(&role.name, target),
+            part: Some("membership of the restoring role"),
+        });
     }
     step(format!("role {}", role.name), statements)
 }
@@ -114,7 +127,8 @@ fn grant(membership: &Membership, target: &Target) -> Step {
         if membership.admin {
             options.push("ADMIN TRUE".into());
         }
-        options.extend(membership.inherit.map(|yes| format!("INHERIT {}", if yes { "TRUE" } else { "FALSE" })));
+        options
+            .extend(membership.inherit.map(|yes| format!("INHERIT {}", if yes { "TRUE" } else { "FALSE" })));
         options.extend(membership.set.map(|yes| format!("SET {}", if yes { "TRUE" } else { "FALSE" })));
     } else if membership.admin {
         options.push("ADMIN OPTION".into());
@@ -146,17 +160,26 @@ pub(super) fn database_steps(
             ),
             Some(_) => {}
             None => {
-                add(format!("setting {} of the database", setting.name), format!("ALTER DATABASE {quoted} {}", set(setting)));
+                add(
+                    format!("setting {} of the database", setting.name),
+                    format!("ALTER DATABASE {quoted} {}", set(setting)),
+                );
             }
         }
     }
     if let Some(comment) = &database.comment {
-        add("comment of the database".into(), format!("COMMENT ON DATABASE {quoted} IS {}", quote_literal(comment)));
+        add(
+            "comment of the database".into(),
+            format!("COMMENT ON DATABASE {quoted} IS {}", quote_literal(comment)),
+        );
     }
     for (provider, label) in &database.security_labels {
         let provider = quote_identifier(provider);
         let label = quote_literal(label);
-        add("security label of the database".into(), format!("SECURITY LABEL FOR {provider} ON DATABASE {quoted} IS {label}"));
+        add(
+            "security label of the database".into(),
+            format!("SECURITY LABEL FOR {provider} ON DATABASE {quoted} IS {label}"),
+        );
     }
     if database.connection_limit >= 0 {
         let sql = format!("ALTER DATABASE {quoted} CONNECTION LIMIT {}", database.connection_limit);

@@ -89,7 +89,9 @@ fn fits(total: Digest, blobs: usize, ranges: &[ranges::Range]) -> bool {
             Some(r) if r.start == next && r.end <= blobs => next = r.end,
             _ => return false,
         }
-        let (Some(rows), Some(bytes)) = (sum.rows.checked_add(range.rows), sum.bytes.checked_add(range.bytes)) else {
+        let (Some(rows), Some(bytes)) =
+            (sum.rows.checked_add(range.rows), sum.bytes.checked_add(range.bytes))
+        else {
             return false;
         };
         sum = Digest { rows, bytes, sum: sum.sum.wrapping_add(range.digest) };

@@ -66,7 +66,9 @@ pub(super) async fn run(
     if let Err(error) = result {
         run.connections.cancel_all().await;
         let left = if created { "if it was created" } else { "if anything was restored" };
-        return Err(error.hint(format!("the database '{name}' holds an incomplete restore, {left}: drop it before the next try")));
+        return Err(error.hint(format!(
+            "the database '{name}' holds an incomplete restore, {left}: drop it before the next try"
+        )));
     }
     let mut report = run.outcomes.report();
     report.rows = run.counters.rows.load(Relaxed);
@@ -108,8 +110,11 @@ impl Run {
     }
 
     async fn everything(self: &Arc<Self>, rest: Rest) -> Result<(), EngineError> {
-        let mut client =
-            self.connections.open().await.doing(|| format!("connect to {}", self.connections.options().redacted()))?;
+        let mut client = self
+            .connections
+            .open()
+            .await
+            .doing(|| format!("connect to {}", self.connections.options().redacted()))?;
         if !rest.roles.is_empty() {
             let step = self.begin("roles");
             self.run_aside(&mut client, &rest.roles).await?;
@@ -156,7 +161,10 @@ impl Run {
         for role in borrowed {
             let sql = format!("REVOKE {} FROM CURRENT_USER", basekeep_postgres::quote_identifier(role));
             if let Err(error) = client.execute(&sql).await {
-                self.outcomes.warn("membership-left", format!("the restoring role is still a member of {role}: {}", reason(&error)));
+                self.outcomes.warn(
+                    "membership-left",
+                    format!("the restoring role is still a member of {role}: {}", reason(&error)),
+                );
             }
         }
     }
@@ -167,7 +175,10 @@ impl Run {
         let sql = "SET synchronous_commit = on;
              BEGIN; CREATE TEMPORARY TABLE basekeep_flush (); DROP TABLE pg_temp.basekeep_flush; COMMIT";
         if let Err(error) = client.execute(sql).await {
-            self.outcomes.warn("not-flushed", format!("the last commits may not be on the target's disk yet: {}", reason(&error)));
+            self.outcomes.warn(
+                "not-flushed",
+                format!("the last commits may not be on the target's disk yet: {}", reason(&error)),
+            );
         }
     }
 
@@ -189,7 +200,13 @@ impl Run {
     pub(super) fn begin(&self, name: &'static str) -> Began<'_> {
         let step = crate::Step(name);
         self.observer.event(Event::Began { step: step.clone() });
-        Began { observer: &self.observer, step, started: Instant::now(), failures: self.outcomes.failures(), run: self }
+        Began {
+            observer: &self.observer,
+            step,
+            started: Instant::now(),
+            failures: self.outcomes.failures(),
+            run: self,
+        }
     }
 
     /// Tells progress of the rows until it is dropped.

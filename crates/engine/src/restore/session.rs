@@ -36,7 +36,12 @@ impl Connections {
     /// `setup` is pg_restore's session setup for the archive.
     pub(super) fn new(options: ConnectOptions, setup: &str) -> Self {
         // One statement a line, so that a setting which the target does not know can be left out.
-        let setup = setup.split_inclusive(";\n").map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        let setup = setup
+            .split_inclusive(";\n")
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect();
         Self { options, setup, tokens: Mutex::default() }
     }
 

@@ -95,7 +95,8 @@ impl Target {
             )
             .await
             .doing(|| "look at the target server")?;
-        let row = rows.iter().next().ok_or_else(|| EngineError::failed("the target does not know its own role"))?;
+        let row =
+            rows.iter().next().ok_or_else(|| EngineError::failed("the target does not know its own role"))?;
         let text = |i| row.get(i).unwrap_or_default().to_owned();
         let yes = |i| row.get(i) == Some("t");
         Ok(Self {

@@ -92,7 +92,10 @@ async fn a_key_without_which_another_cannot_be_made_takes_it_along() {
     let (_source, backup) = shop().await;
     let backup = with_entries(backup, |entry| {
         if is(entry, "CONSTRAINT", "customers customers_pkey") {
-            entry.defn = Some("ALTER TABLE ONLY public.customers ADD CONSTRAINT customers_pkey PRIMARY KEY (town);\n".into());
+            entry.defn = Some(
+                "ALTER TABLE ONLY public.customers ADD CONSTRAINT customers_pkey PRIMARY KEY (town);\n"
+                    .into(),
+            );
         }
     })
     .await;
@@ -129,9 +132,10 @@ async fn rows_that_are_not_those_of_the_backup_are_refused() {
 async fn a_data_file_that_ends_early_is_refused() {
     let (_source, backup) = shop().await;
     let file = backup.manifest.tables.iter().find(|t| t.name == "lonely").unwrap().file.clone();
-    let backup =
-        with_files(backup, |name, bytes| (name == file || name == "ranges").then(|| bytes[..bytes.len() / 2].to_vec()))
-            .await;
+    let backup = with_files(backup, |name, bytes| {
+        (name == file || name == "ranges").then(|| bytes[..bytes.len() / 2].to_vec())
+    })
+    .await;
     let target = TestCluster::shared(15).create_database();
     let report = restore(&backup, &into(&target.options())).await.unwrap();
     assert_eq!(report.failed.len(), 1, "{:?}", report.failed);
@@ -141,7 +145,8 @@ async fn a_data_file_that_ends_early_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_usable_range_index_everything_comes_back_all_the_same() {
     let (_source, backup) = shop().await;
-    let backup = with_files(backup, |name, _| (name == "ranges").then(|| b"{\"version\":99}\n".to_vec())).await;
+    let backup =
+        with_files(backup, |name, _| (name == "ranges").then(|| b"{\"version\":99}\n".to_vec())).await;
     let target = TestCluster::shared(15).create_database();
     let report = restore(&backup, &into(&target.options())).await.unwrap();
     assert_eq!(report.failed, []);
@@ -151,9 +156,13 @@ async fn without_a_usable_range_index_everything_comes_back_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_table_is_shared_by_the_connections_and_a_wrong_part_empties_it() {
     let source = TestCluster::shared(15).create_database();
-    load_sql(&source, "CREATE TABLE large (id int, filler text); CREATE TABLE small (id int);
+    load_sql(
+        &source,
+        "CREATE TABLE large (id int, filler text); CREATE TABLE small (id int);
         INSERT INTO large SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 250000) AS n;
-        INSERT INTO small VALUES (1)").await;
+        INSERT INTO small VALUES (1)",
+    )
+    .await;
     let backup = backed_up(&source).await;
     let target = TestCluster::shared(15).create_database();
     let report = restore(&backup, &into(&target.options())).await.unwrap();
@@ -173,9 +182,16 @@ async fn a_large_table_is_shared_by_the_connections_and_a_wrong_part_empties_it(
 }
 
 fn swap_digests(ranges: &[u8]) -> Vec<u8> {
-    let mut lines: Vec<serde_json::Value> =
-        ranges.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
-    let list = lines.iter_mut().filter_map(|l| l.get_mut("ranges")?.as_array_mut()).find(|list| list.len() > 2).unwrap();
+    let mut lines: Vec<serde_json::Value> = ranges
+        .split(|&b| b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let list = lines
+        .iter_mut()
+        .filter_map(|l| l.get_mut("ranges")?.as_array_mut())
+        .find(|list| list.len() > 2)
+        .unwrap();
     let last = list.len() - 1;
     let (first_digest, last_digest) = (list[0][4].clone(), list[last][4].clone());
     list[0][4] = last_digest;

@@ -10,13 +10,18 @@ use basekeep_testkit::{TestCluster, TestDatabase, load_sql};
 use crate::support::{Backup, Events, backed_up, into};
 use crate::tampered::{is, with_entries};
 
-const OURS: &str = "FROM pg_stat_activity WHERE application_name = 'basekeep restore' AND datname = current_database()";
+const OURS: &str =
+    "FROM pg_stat_activity WHERE application_name = 'basekeep restore' AND datname = current_database()";
 
 /// A database whose restore does not get past `slow_index` for a minute.
 async fn stuck_at_an_index() -> Backup {
     let source = TestCluster::shared(15).create_database();
-    load_sql(&source, "CREATE TABLE a (id int PRIMARY KEY, n int); CREATE TABLE b (id int PRIMARY KEY REFERENCES a);
-        CREATE INDEX slow_index ON a (n); INSERT INTO a SELECT n, n FROM generate_series(1, 1000) AS n").await;
+    load_sql(
+        &source,
+        "CREATE TABLE a (id int PRIMARY KEY, n int); CREATE TABLE b (id int PRIMARY KEY REFERENCES a);
+        CREATE INDEX slow_index ON a (n); INSERT INTO a SELECT n, n FROM generate_series(1, 1000) AS n",
+    )
+    .await;
     with_entries(backed_up(&source).await, |entry| {
         if is(entry, "INDEX", "slow_index") {
             entry.defn = Some("SELECT pg_catalog.pg_sleep(60);\n".into());

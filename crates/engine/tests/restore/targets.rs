@@ -32,7 +32,8 @@ async fn a_target_that_is_not_empty_is_refused_with_what_it_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_database_is_an_error_that_names_the_flag_and_the_flag_creates_it() {
     let cluster = TestCluster::private(15, &[]);
-    let source = cluster.create_database_as("sourced", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let source = cluster
+        .create_database_as("sourced", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
     load_sql(&source, "CREATE TABLE a (id int, t text); INSERT INTO a VALUES (1, 'Ä');
         ALTER DATABASE sourced SET work_mem = '12MB'; COMMENT ON DATABASE sourced IS 'dear';
         CREATE ROLE keeper; ALTER DATABASE sourced OWNER TO keeper; REVOKE CONNECT ON DATABASE sourced FROM PUBLIC").await;
@@ -67,7 +68,8 @@ async fn an_older_server_is_refused_and_a_newer_one_is_not() {
     let new = TestCluster::shared(18);
     let source = new.create_database();
     load_sql(&source, "CREATE TABLE a (id int)").await;
-    let error = restore(&backed_up(&source).await, &into(&old.create_database().options())).await.unwrap_err();
+    let error =
+        restore(&backed_up(&source).await, &into(&old.create_database().options())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.message().contains("15") && error.message().contains("18"), "{error}");
 
@@ -82,8 +84,12 @@ async fn an_older_server_is_refused_and_a_newer_one_is_not() {
 async fn a_plan_says_what_will_be_done_and_changes_nothing() {
     let cluster = TestCluster::private(15, &[]);
     let source = cluster.create_database();
-    load_sql(&source, "CREATE ROLE planned; CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE a OWNER TO planned;
-        INSERT INTO a SELECT generate_series(1, 100)").await;
+    load_sql(
+        &source,
+        "CREATE ROLE planned; CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE a OWNER TO planned;
+        INSERT INTO a SELECT generate_series(1, 100)",
+    )
+    .await;
     let backup = backed_up(&source).await;
     let elsewhere = TestCluster::private(16, &[]);
     let target = elsewhere.create_database();
@@ -91,7 +97,11 @@ async fn a_plan_says_what_will_be_done_and_changes_nothing() {
     assert_eq!(plan.roles, ["planned"]);
     assert_eq!(plan.tables, [("public.a".to_owned(), 100, 292)]);
     assert!(plan.objects.contains(&("table".to_owned(), 1)), "{:?}", plan.objects);
-    assert!(plan.summary.iter().any(|line| line.contains("load 1 tables with 100 rows")), "{:?}", plan.summary);
+    assert!(
+        plan.summary.iter().any(|line| line.contains("load 1 tables with 100 rows")),
+        "{:?}",
+        plan.summary
+    );
     let mut client = target.client().await;
     let rows = client.query("SELECT to_regclass('a'), to_regrole('planned')").await.unwrap();
     let row = rows.iter().next().unwrap();

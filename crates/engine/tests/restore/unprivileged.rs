@@ -25,7 +25,8 @@ async fn project() -> (TestDatabase, Backup) {
 /// An empty database that belongs to the role `tenant`, on a server that knows no other role; and how to connect as it.
 async fn tenancy(attributes: &str, major: u32) -> (TestDatabase, basekeep_postgres::ConnectOptions) {
     let target = TestCluster::private(major, &[]).create_database();
-    load_sql(&target, &format!("CREATE ROLE tenant LOGIN {attributes}; ALTER SCHEMA public OWNER TO tenant")).await;
+    load_sql(&target, &format!("CREATE ROLE tenant LOGIN {attributes}; ALTER SCHEMA public OWNER TO tenant"))
+        .await;
     let name = target.name().to_owned();
     load_sql(&target, &format!("ALTER DATABASE \"{name}\" OWNER TO tenant")).await;
     let url = target.url().replacen("postgres@", "tenant@", 1).replacen("postgres:", "tenant:", 1);
@@ -43,7 +44,9 @@ async fn without_owners_and_grants_an_ordinary_role_restores_everything_it_may()
     assert!(report.failed[0].object.contains("policy readers"), "{:?}", report.failed);
     assert!(report.warnings.iter().any(|w| w.contains("app_reader")), "{:?}", report.warnings);
     let mut client = target.client().await;
-    let rows = client.query("SELECT count(*), min(tableowner) FROM app.items, pg_tables WHERE tablename = 'items'").await;
+    let rows = client
+        .query("SELECT count(*), min(tableowner) FROM app.items, pg_tables WHERE tablename = 'items'")
+        .await;
     let rows = rows.unwrap();
     let row = rows.iter().next().unwrap();
     assert_eq!((row.get(0), row.get(1)), (Some("2"), Some("tenant")));
@@ -71,13 +74,15 @@ async fn a_role_that_may_create_roles_restores_all(major: u32) {
     assert_eq!(report.failed, []);
     let mut client = target.client().await;
     let rows = client
-        .query("SELECT tableowner, has_table_privilege('app_reader', 'app.items', 'SELECT'),
+        .query(
+            "SELECT tableowner, has_table_privilege('app_reader', 'app.items', 'SELECT'),
                     (SELECT rolpassword LIKE 'SCRAM%' FROM pg_authid WHERE rolname = 'app_reader'),
                     pg_has_role('app_reader', 'app_owner', 'USAGE'),
                     (SELECT setconfig::text FROM pg_db_role_setting WHERE setrole = 'app_reader'::regrole),
                     (SELECT count(*) FROM pg_auth_members
                       WHERE member = 'tenant'::regrole AND grantor = 'tenant'::regrole)
-                  FROM pg_tables WHERE tablename = 'items'")
+                  FROM pg_tables WHERE tablename = 'items'",
+        )
         .await
         .unwrap();
     let row = rows.iter().next().unwrap();
