@@ -36,6 +36,18 @@ struct ErrorDocument<'a> {
     error: ErrorBody<'a>,
 }
 
+#[derive(Serialize)]
+struct WarningDocument<'a> {
+    version: u32,
+    warning: WarningBody<'a>,
+}
+
+#[derive(Serialize)]
+struct WarningBody<'a> {
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
 /// An error in JSON, also as a part of other documents.
 #[derive(Serialize)]
 pub(crate) struct ErrorBody<'a> {
@@ -99,6 +111,13 @@ impl Output {
 
     /// Something to know that did not stop the work.
     pub(crate) fn warning(&self, message: &str, hint: Option<&str>) {
+        if self.json {
+            let document = WarningDocument { version: JSON_VERSION, warning: WarningBody { message, hint } };
+            if let Ok(text) = serde_json::to_string(&document) {
+                self.line(&text);
+            }
+            return;
+        }
         self.line(&format!("{} {}", self.colour("33", "warning:"), table::clean(message)));
         if let Some(hint) = hint {
             self.hint(hint);

@@ -147,3 +147,48 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 fn usage(message: String) -> EngineError {
     EngineError::new(ErrorKind::Usage, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_it_is_near() {
+        let known = ["password_env", "password_file", "url"];
+        assert_eq!(nearest("pasword_file", &known), Some("password_file"));
+        assert_eq!(nearest("URL", &known), Some("url"));
+        assert_eq!(nearest("exclude_data", &known), None);
+        assert_eq!(nearest("", &known), None);
+    }
+
+    #[test]
+    fn a_configuration_is_looked_for_up_to_the_projects_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        for name in ["project/.git", "project/deep/er", "plain/deep"] {
+            std::fs::create_dir_all(place(name)).unwrap();
+        }
+        for name in ["project/basekeep.toml", "plain/basekeep.toml"] {
+            std::fs::write(place(name), "").unwrap();
+        }
+        assert_eq!(Config::find(&place("project/deep/er")), Some(place("project/basekeep.toml")));
+        assert_eq!(Config::find(&place("plain")), Some(place("plain/basekeep.toml")));
+        assert_eq!(Config::find(&place("plain/deep")), None);
+    }
+
+    #[test]
+    fn a_source_connects_with_the_password_that_its_entry_names() {
+        let env = Environment {
+            vars: [("DB_PASSWORD".to_owned(), "from-env".to_owned())].into(),
+            user: Some("ada".to_owned()),
+            ..Environment::default()
+        };
+        let text = "[source.a]\nurl = \"postgresql://ada@h/d\"\npassword_env = \"DB_PASSWORD\"\n";
+        let config = Config::parse(text, Path::new("/p/basekeep.toml"), &env).unwrap();
+        let options = config.source("a").unwrap().connect(&env).unwrap();
+        let password = options.child_environment().into_iter().find(|(name, _)| name == "PGPASSWORD");
+        assert_eq!(password.map(|(_, value)| value), Some("from-env".into()));
+        assert!(!format!("{config:?} {options:?}").contains("from-env"));
+        assert!(config.source("b").unwrap_err().hints()[0].contains("its sources are a"));
+    }
+}

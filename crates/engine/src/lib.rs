@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod interrupt;
 pub mod listing;
+pub mod objects;
 pub mod repositories;
 pub mod restore;
 pub mod stored;

@@ -151,12 +151,12 @@ fn summary(name: &str, report: &BackupReport) -> String {
     let manifest = &report.manifest;
     let totals = &manifest.totals;
     let what = match &report.snapshot {
-        Some(id) => format!("snapshot {} of {name}", units::short(id)),
-        None => format!("dry run: nothing written; a snapshot of {name} would hold about"),
+        Some(id) => format!("snapshot {} of {name}:", units::short(id)),
+        None => format!("dry run, nothing written: a snapshot of {name} would hold"),
     };
     let size = units::bytes(totals.bytes + manifest.large_objects.bytes);
     let mut text = format!(
-        "{what}: {}, {}, {size}",
+        "{what} {}, {}, {size}",
         units::counted(totals.tables, "table", "tables"),
         units::counted(totals.rows, "row", "rows"),
     );

@@ -75,7 +75,7 @@ pub(crate) async fn run(command: &Demo, context: &Context) -> Result<Exit, Engin
         }
     };
     let kept = if command.keep {
-        Some(keep(context, cluster, folder)?)
+        Some(keep(cluster, folder)?)
     } else {
         stage
             .step("clean up", async {
@@ -220,7 +220,7 @@ async fn prove(context: &Context, repository: &Repository) -> Result<(bool, Stri
 }
 
 /// Leaves everything where it is and says how to look at it.
-fn keep(context: &Context, cluster: ScratchCluster, folder: TempDir) -> Result<Vec<String>, EngineError> {
+fn keep(cluster: ScratchCluster, folder: TempDir) -> Result<Vec<String>, EngineError> {
     let kept = cluster.keep();
     let folder = folder.keep();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -237,9 +237,12 @@ fn keep(context: &Context, cluster: ScratchCluster, folder: TempDir) -> Result<V
         format!("restic -r {} --password-file {} snapshots", path("repository"), path("repository.key")),
     ];
     let mut instructions = kept.instructions.into_iter();
-    lines.extend(instructions.next());
+    let connect = instructions.next().map(|line| match line.strip_suffix(" postgres") {
+        Some(server) => format!("{server} {RESTORED}"),
+        None => line,
+    });
+    lines.extend(connect);
     let removal: Vec<String> = instructions.chain([format!("rm -rf {}", folder.display())]).collect();
-    context.output.note("");
     lines.push(removal.join("; "));
     Ok(lines)
 }

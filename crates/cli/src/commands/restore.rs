@@ -120,11 +120,10 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
     }
     if command.dry_run || (!context.output.json && !context.output.quiet) || asks {
         let title = format!(
-            "restore of snapshot {} of {} ({}) into {}",
+            "plan for snapshot {} of {} ({}):",
             units::short(&id),
             snapshot.hostname,
             units::time(snapshot.time),
-            target.redacted()
         );
         let text = plan_text(&title, &plan, command.dry_run || context.output.verbose);
         match command.dry_run {

@@ -1,7 +1,9 @@
 //! `basekeep show`: what is in a snapshot.
 
+use basekeep_engine::config::nearest;
 use basekeep_engine::stored::manifest::Manifest;
-use basekeep_engine::{EngineError, listing};
+use basekeep_engine::{EngineError, listing, objects};
+use basekeep_repository::Repository;
 use clap::Args;
 use serde::Serialize;
 
@@ -23,6 +25,9 @@ pub(crate) struct Show {
     /// Every table with rows, size and digest
     #[arg(long)]
     tables: bool,
+    /// Every object of this kind by name (`table`, `policy`, `fk constraint`…); without KIND all of them
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "", conflicts_with = "tables")]
+    objects: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -80,8 +85,24 @@ struct ExtensionDocument<'a> {
     version: &'a str,
 }
 
+#[derive(Serialize)]
+struct ObjectsDocument<'a> {
+    version: u32,
+    id: &'a str,
+    objects: Vec<ObjectDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ObjectDocument<'a> {
+    kind: &'a str,
+    name: &'a str,
+}
+
 pub(crate) async fn run(command: &Show, context: &Context) -> Result<Exit, EngineError> {
     let repository = context.open_repository().await?;
+    if let Some(kind) = &command.objects {
+        return show_objects(command, context, &repository, kind).await;
+    }
     let (snapshot, manifest) = context
         .interrupt
         .guard(async {
@@ -97,6 +118,44 @@ pub(crate) async fn run(command: &Show, context: &Context) -> Result<Exit, Engin
         context.output.data(&tables(&manifest))?;
     } else {
         context.output.data(&text(&id, &snapshot.tags, &manifest))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn show_objects(
+    command: &Show,
+    context: &Context,
+    repository: &Repository,
+    kind: &str,
+) -> Result<Exit, EngineError> {
+    let (snapshot, all) = context
+        .interrupt
+        .guard(async {
+            let snapshot = listing::find(repository, &command.snapshot, command.source.as_deref()).await?;
+            let all = objects::list(repository, &snapshot).await?;
+            Ok((snapshot, all))
+        })
+        .await?;
+    let kind = kind.to_lowercase().replace(['-', '_'], " ");
+    let wanted: Vec<_> = all.iter().filter(|object| kind.is_empty() || object.kind == kind).collect();
+    if wanted.is_empty() {
+        let mut kinds: Vec<&str> = all.iter().map(|object| object.kind.as_str()).collect();
+        kinds.dedup();
+        let error =
+            EngineError::usage(format!("the snapshot has no object of kind '{}'", kind.escape_debug()));
+        return Err(match nearest(&kind, &kinds) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error.hint(format!("its kinds are {}", kinds.join(", "))),
+        });
+    }
+    if context.output.json {
+        let objects = wanted.iter().map(|object| ObjectDocument { kind: &object.kind, name: &object.name });
+        let id = snapshot.id.to_string();
+        let document = ObjectsDocument { version: JSON_VERSION, id: &id, objects: objects.collect() };
+        context.output.document(&document)?;
+    } else {
+        let lines: String = wanted.iter().map(|object| clean(&object.name) + "\n").collect();
+        context.output.data(&lines)?;
     }
     Ok(Exit::Done)
 }

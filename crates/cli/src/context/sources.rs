@@ -64,6 +64,16 @@ impl Context {
         {
             return Ok(Wanted::Configured(entry.clone()));
         }
+        if let Some((scheme, _)) = text.split_once("://")
+            && !matches!(scheme, "postgres" | "postgresql")
+        {
+            // The rest of it may hold a password.
+            return Err(EngineError::usage(format!(
+                "a {}:// URL is no PostgreSQL database",
+                scheme.escape_debug()
+            ))
+            .hint("a URL looks like postgresql://user@host:5432/database"));
+        }
         if is_conninfo(text) {
             let connect = connect_options(text, &self.env)?;
             return Ok(Wanted::Given(Source { name: name_of(&connect), connect }));
@@ -117,7 +127,10 @@ fn rename(wanted: &mut [Wanted], name: &str) -> Result<(), EngineError> {
             ))
             .hint("change its section's name in basekeep.toml; --name is for sources given as a URL"));
         }
-        _ => return Err(EngineError::usage("--name needs exactly one source, given as a URL")),
+        _ => {
+            return Err(EngineError::usage("--name needs exactly one source, given as a URL")
+                .hint("leave --name out: each URL is then named by its database and host"));
+        }
     }
     Ok(())
 }

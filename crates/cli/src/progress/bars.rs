@@ -48,7 +48,7 @@ impl Bars {
         let progress = running.progress;
         let known = progress.bytes_expected > 0 || progress.items_expected > 0;
         bar.set_style(style(known));
-        bar.set_prefix(format!("{:<14}", step.0));
+        bar.set_prefix(format!("{:<width$}", step.0, width = lines::STEP));
         let (done, all) = match progress.bytes_expected {
             0 => (progress.items, progress.items_expected),
             expected => (progress.bytes, expected.max(progress.bytes)),

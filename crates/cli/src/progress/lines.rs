@@ -7,6 +7,8 @@ use basekeep_engine::{Event, Observer, Progress, Step};
 
 use crate::output::{Output, units};
 
+/// The widest name of a step, "indexes and constraints", fits.
+pub(super) const STEP: usize = 24;
 /// A step that takes longer than this tells how far it is, that often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -48,12 +50,12 @@ impl Observer for Lines {
     }
 }
 
-/// `rows           42 tables, 310,000 rows  3.1 s`.
+/// `rows                     42 tables, 310,000 rows, 3.1 s`.
 pub(super) fn ended(step: &Step, elapsed: Duration, detail: &str) -> String {
     let time = units::duration(elapsed);
     match detail {
-        "" => format!("{:<14} {time}", step.0),
-        detail => format!("{:<14} {detail}, {time}", step.0),
+        "" => format!("{:<STEP$} {time}", step.0),
+        detail => format!("{:<STEP$} {detail}, {time}", step.0),
     }
 }
 
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(sofar(&Progress::default()), "");
         assert_eq!(
             ended(&Step("rows"), Duration::from_millis(1500), "2 tables"),
-            "rows           2 tables, 1.5 s"
+            "rows                     2 tables, 1.5 s"
         );
     }
 }

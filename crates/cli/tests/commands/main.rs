@@ -7,4 +7,5 @@ mod configuration;
 mod init;
 mod repository;
 mod sandbox;
+mod server;
 mod usage;

@@ -7,10 +7,20 @@ use basekeep_testkit::{ODD_CATALOG, SAMPLE_PROJECT, TestCluster, TestDatabase, t
 use crate::compare::{assert_same, picture};
 use crate::program::{Bench, Ran};
 
-fn pg_restore(folder: &std::path::Path, target: &TestDatabase, major: u32) {
-    let mut command = Command::new(tool("pg_restore", major));
-    command.args(["--exit-on-error", "-j4", "-d"]).arg(target.socket_url()).arg(folder.join("database"));
-    Ran::of(command.output().unwrap()).expect(0);
+/// Restores with stock pg_restore. Its parallel mode deadlocks now and then on archives of its own, when it adds a foreign
+/// key to a partitioned table beside `ALTER INDEX … ATTACH` on its partitions; only that is tried again.
+fn pg_restore(folder: &std::path::Path, source: &TestDatabase, major: u32) -> TestDatabase {
+    for _ in 0..5 {
+        let target = source.cluster().create_database();
+        let mut command = Command::new(tool("pg_restore", major));
+        command.args(["--exit-on-error", "-j4", "-d"]).arg(target.socket_url()).arg(folder.join("database"));
+        let ran = Ran::of(command.output().unwrap());
+        if ran.code == Some(0) || !ran.stderr.contains("deadlock detected") {
+            ran.expect(0);
+            return target;
+        }
+    }
+    panic!("pg_restore deadlocked five times in a row");
 }
 
 async fn recovers_with_stock_programs(major: u32, fixture: &str) {
@@ -21,8 +31,7 @@ async fn recovers_with_stock_programs(major: u32, fixture: &str) {
     bench.restic(["check", "--read-data"]).expect(0);
     let folder = bench.restic_restore();
 
-    let same_cluster = source.cluster().create_database();
-    pg_restore(&folder, &same_cluster, major);
+    let same_cluster = pg_restore(&folder, &source, major);
     let expected = picture(&source, major).await;
     assert_same(&expected, &picture(&same_cluster, major).await);
 

@@ -18,8 +18,13 @@ async fn comes_back(from: u32, to: u32, fixtures: &[&str]) {
     let bench = Bench::new();
     bench.backup(&source.url()).expect(0);
     bench.run(["restore", "--to", &target.url(), "--yes"]).expect(0);
-    let newest = from.max(to);
-    assert_same(&picture(&source, newest).await, &picture(&target, newest).await);
+    if from == to {
+        assert_same(&picture(&source, to).await, &picture(&target, to).await);
+    } else {
+        // Versions print the same definition differently; the drill knows how, and compares what remains.
+        assert_eq!(source.contents().await, target.contents().await);
+        bench.run(["drill", "--on", &target.cluster().url("postgres")]).expect(0);
+    }
 }
 
 #[tokio::test]
