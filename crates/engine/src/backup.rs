@@ -135,15 +135,16 @@ async fn read_everything(
     plan.find_parent(repository, source).await?;
 
     // pg_dump works beside the readers: its archive is needed only when the data entries are added at the end.
-    let definitions = definitions::dump(&plan, source, observer);
-    let rows = tables::read(&plan, &mut leader, source, writer, observer);
+    let definitions = definitions::dump(&plan, observer);
+    let rows = tables::read(&plan, &mut leader, writer, observer);
     let (archive, rows) = tokio::try_join!(definitions, rows)?;
 
     let large_objects = large_objects::read(&plan, &mut leader, writer, observer).await?;
     let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
         .await
         .doing(|| "read the sequences' values")?;
-    let durable = session::is_durable(&mut leader, &plan.snapshot).await.doing(|| "look at the write-ahead log")?;
+    let durable =
+        session::is_durable(&mut leader, &plan.snapshot).await.doing(|| "look at the write-ahead log")?;
     leader.close().await;
     Ok(finish::Ready { plan, archive, rows, sequences, large_objects, durable, started })
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::plan::Plan;
-use super::{Source, Stopped};
+use super::Stopped;
 use crate::{EngineError, Event, Observer, Step};
 
 /// How long pg_dump waits for a table's lock. A migration that waits for our own locks would make it wait for ever.
@@ -21,7 +21,6 @@ const LARGEST_ARCHIVE: u64 = 2 << 30;
 /// Runs pg_dump and reads its archive. What the role may not lock is left out, definitions and all.
 pub(super) async fn dump(
     plan: &Plan,
-    source: &Source,
     observer: &Arc<dyn Observer>,
 ) -> Result<Archive, Stopped> {
     let began = Instant::now();
@@ -36,11 +35,11 @@ pub(super) async fn dump(
         // Inside double quotes a pattern's characters stand for themselves.
         command.arg(format!("--exclude-table={}.{}", quote_pattern(&schema), quote_pattern(&name)));
     }
-    for name in std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with("PG")) {
+    for name in plan.connect.child_environment_removed() {
         command.env_remove(name);
     }
     command
-        .envs(source.connect.child_environment())
+        .envs(plan.connect.child_environment())
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -66,7 +65,8 @@ pub(super) async fn dump(
         return Err(failed(status, &complaints));
     }
     let archive = Archive::parse(&archive).map_err(|error| {
-        EngineError::failed(format!("read the archive of pg_dump {}: {error}", program.version)).caused_by(error)
+        EngineError::failed(format!("read the archive of pg_dump {}: {error}", program.version))
+            .caused_by(error)
     })?;
     observer.event(Event::Ended {
         step: Step("definitions"),
@@ -77,7 +77,10 @@ pub(super) async fn dump(
 }
 
 /// Keeps the first part of what pg_dump complains about, and reads on so that it never blocks.
-async fn read_some(from: &mut (impl tokio::io::AsyncRead + Unpin), into: &mut Vec<u8>) -> std::io::Result<()> {
+async fn read_some(
+    from: &mut (impl tokio::io::AsyncRead + Unpin),
+    into: &mut Vec<u8>,
+) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
         let n = from.read(&mut buffer).await?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basekeep_archive::{Archive, TABLE_DATA_END, inventory};
-use basekeep_postgres::{Digest, quote_identifier};
 use basekeep_postgres::catalog::{Relation, Table};
 use basekeep_postgres::session::SequenceValue;
+use basekeep_postgres::{Digest, quote_identifier};
 use basekeep_repository::{FileContent, NewSnapshot, TreeBuilder, Writer};
 
 use super::circles::circles;
@@ -76,8 +76,7 @@ impl Ready {
             });
         }
         let sequences = entries::add_sequences(&mut archive, &self.plan, &self.sequences)?;
-        let large_objects =
-            large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
+        let large_objects = large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
         let not_refreshed = entries::add_materialized_views(&mut archive, &self.plan)?;
 
         let stats = writer.stats();
@@ -93,7 +92,9 @@ impl Ready {
         };
         manifest.warnings.extend(not_refreshed.into_iter().map(|view| manifest::Warning {
             code: "not-refreshed".into(),
-            message: format!("{view} stays empty after a restore: it reads a materialized view that is not populated"),
+            message: format!(
+                "{view} stays empty after a restore: it reads a materialized view that is not populated"
+            ),
             hint: Some("refresh both after the restore".into()),
         }));
         manifest.tables = stored_tables;
@@ -210,7 +211,8 @@ pub(super) fn expected(plan: &Plan, source: &Source) -> manifest::Manifest {
         .tables
         .iter()
         .map(|table| {
-            let total = Digest { rows: table.estimated_rows.max(0.0) as u64, bytes: heap_bytes(table), sum: 0 };
+            let total =
+                Digest { rows: table.estimated_rows.max(0.0) as u64, bytes: heap_bytes(table), sum: 0 };
             manifest::Table { digest: String::new(), ..stored_table(table, 0, "", total) }
         })
         .collect();

@@ -92,7 +92,9 @@ pub(super) async fn add_to(
             .map_err(|error| EngineError::failed(error.to_string()).within("describe the large objects"))?;
         for blobs in &entries.blobs {
             let lines: String = blobs.objects.iter().map(|oid| format!("{oid} blob_{oid}.dat\n")).collect();
-            folder.put(&format!("{}/{}", path::DATABASE, blobs.toc_name), lines.as_bytes(), FILE_MODE).await?;
+            folder
+                .put(&format!("{}/{}", path::DATABASE, blobs.toc_name), lines.as_bytes(), FILE_MODE)
+                .await?;
         }
         for (object, content) in read.described.iter().zip(&read.contents) {
             folder.file(&format!("{}/blob_{}.dat", path::DATABASE, object.oid), content.clone(), FILE_MODE);

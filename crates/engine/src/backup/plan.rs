@@ -10,7 +10,7 @@ use basekeep_postgres::globals::{Globals, read_globals};
 use basekeep_postgres::large_objects::{self, LargeObjectInfo};
 use basekeep_postgres::preflight::{Preflight, Severity, preflight};
 use basekeep_postgres::session::{self, SourceSnapshot};
-use basekeep_postgres::{Client, Environment, quote_identifier};
+use basekeep_postgres::{Client, ConnectOptions, Environment, quote_identifier};
 use basekeep_repository::{Repository, Snapshot, SnapshotId};
 use jiff::Timestamp;
 
@@ -29,6 +29,8 @@ const LARGEST_RANGES: usize = 1 << 30;
 /// Everything known before the first row is read.
 pub(super) struct Plan {
     pub(super) time: Timestamp,
+    /// Narrowed to the one server that the leading connection is on: only there does the snapshot exist.
+    pub(super) connect: ConnectOptions,
     pub(super) snapshot: SourceSnapshot,
     pub(super) server_version: u32,
     pub(super) server_version_text: String,
@@ -67,6 +69,7 @@ pub(super) async fn plan(
 
     let mut plan = Plan {
         time,
+        connect: leader.options().clone(),
         server_version: found.facts.server_version,
         server_version_text: found.facts.server_version_text.clone(),
         jobs: jobs(options, &found),
@@ -116,15 +119,21 @@ impl Plan {
         if let Err(error) = session::lock_tables(leader, tables).await {
             return Err(match error.sqlstate() {
                 // undefined_table, undefined_schema: dropped since the snapshot
-                Some("42P01" | "3F000") => Stopped::Moved("a table was dropped after the snapshot was taken".into()),
+                Some("42P01" | "3F000") => {
+                    Stopped::Moved("a table was dropped after the snapshot was taken".into())
+                }
                 _ => EngineError::from(error).within("lock the tables").into(),
             });
         }
-        let replaced = session::replaced_since_snapshot(leader, tables).await.doing(|| "compare the tables' storage")?;
+        let replaced =
+            session::replaced_since_snapshot(leader, tables).await.doing(|| "compare the tables' storage")?;
         match replaced.first() {
             None => Ok(()),
             Some(oid) => {
-                let name = tables.iter().find(|table| table.oid == *oid).map_or_else(|| oid.to_string(), display_name);
+                let name = tables
+                    .iter()
+                    .find(|table| table.oid == *oid)
+                    .map_or_else(|| oid.to_string(), display_name);
                 Err(Stopped::Moved(format!("{name} was truncated or rewritten after the snapshot was taken")))
             }
         }
@@ -160,7 +169,11 @@ impl Plan {
     }
 
     /// Finds the newest snapshot of the same source. A range index that cannot be read costs nothing but its knowledge.
-    pub(super) async fn find_parent(&mut self, repository: &Repository, source: &Source) -> Result<(), EngineError> {
+    pub(super) async fn find_parent(
+        &mut self,
+        repository: &Repository,
+        source: &Source,
+    ) -> Result<(), EngineError> {
         let (snapshots, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
         let of_source = |s: &&Snapshot| s.hostname == source.name && !listing::is_proof(s);
         let Some(parent) = snapshots.iter().rev().find(of_source) else { return Ok(()) };
@@ -248,7 +261,8 @@ fn missing(catalog: &Catalog, globals: &Globals, large_objects: &[LargeObjectInf
             hint: Some("grant the role SELECT on it, or back up as its owner or a superuser".into()),
         });
     }
-    let closed: Vec<String> = large_objects.iter().filter(|o| !o.readable).map(|o| o.oid.to_string()).collect();
+    let closed: Vec<String> =
+        large_objects.iter().filter(|o| !o.readable).map(|o| o.oid.to_string()).collect();
     if !closed.is_empty() {
         missing.push(Missing {
             what: format!("{} large objects ({})", closed.len(), shortened(&closed)),

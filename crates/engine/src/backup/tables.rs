@@ -14,7 +14,7 @@ use basekeep_repository::{BlobId, Writer};
 
 use super::plan::{Plan, display_name};
 use super::progress::{self, Counters};
-use super::{Source, Stopped};
+use super::Stopped;
 use crate::{EngineError, Event, Observer, ResultExt, Step};
 
 /// How much of a heap one COPY reads. Small enough that one huge table keeps all connections busy to the end and that an
@@ -45,7 +45,6 @@ struct Item {
 /// What the readers share.
 struct Reading<'a> {
     plan: &'a Plan,
-    source: &'a Source,
     writer: &'a Writer,
     counters: Counters,
     queue: Mutex<VecDeque<Item>>,
@@ -60,18 +59,15 @@ struct Reading<'a> {
 pub(super) async fn read(
     plan: &Plan,
     leader: &mut Client,
-    source: &Source,
     writer: &Writer,
     observer: &Arc<dyn Observer>,
 ) -> Result<Vec<Vec<ReadRange>>, Stopped> {
     let started = Instant::now();
     observer.event(Event::Began { step: Step("rows") });
     let tables = &plan.catalog.tables;
-    let split: Vec<Vec<Item>> =
-        tables.iter().enumerate().map(|(n, t)| ranges(n, t)).collect();
+    let split: Vec<Vec<Item>> = tables.iter().enumerate().map(|(n, t)| ranges(n, t)).collect();
     let reading = Reading {
         plan,
-        source,
         writer,
         counters: Counters::default(),
         results: Mutex::new(split.iter().map(|items| vec![None; items.len()]).collect()),
@@ -115,7 +111,7 @@ impl Reading<'_> {
     /// One connection's life: join the snapshot, then take ranges until there are none.
     async fn connection(&self) -> Result<(), Stopped> {
         let mut client =
-            Client::connect(&self.source.connect, "basekeep").await.doing(|| "open a reading connection")?;
+            Client::connect(&self.plan.connect, "basekeep").await.doing(|| "open a reading connection")?;
         self.join(&mut client).await?;
         let mut locked = None;
         while let Some(item) = self.next() {
