@@ -1,5 +1,7 @@
 //! Backup, restore and drill against real servers, with repositories in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
+
 mod drill;
 mod restore;
 mod support;

@@ -131,7 +131,7 @@ async fn reader(shared: Arc<Shared>) -> Result<(), EngineError> {
         match read(&shared, &mut client, &sql).await {
             Ok(digest) => {
                 let found = &mut shared.found()[number];
-                found.digest = found.digest + digest;
+                found.digest += digest;
             }
             Err(Error::Server(error)) => shared.found()[number].error = Some(error.to_string()),
             Err(error) => return Err(error).doing(|| "read the restored database"),
@@ -217,7 +217,7 @@ async fn checks(contents: &Contents, client: &mut Client) -> Result<Vec<Check>, 
                     copy.columns.clone(),
                 )
             });
-            check.expected = check.expected + expected;
+            check.expected += expected;
             if *columns != copy.columns {
                 check.incomparable = Some(
                     "its partitions order their columns differently, so contents cannot be compared".into(),

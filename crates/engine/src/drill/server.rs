@@ -17,9 +17,9 @@ const APPLICATION_NAME: &str = "basekeep drill";
 /// A place to restore to that is taken away afterwards.
 pub(super) enum Server {
     /// A cluster of its own.
-    Scratch(ScratchCluster),
+    Scratch(Box<ScratchCluster>),
     /// A database on somebody's server.
-    Database(ConnectOptions),
+    Database(Box<ConnectOptions>),
 }
 
 impl Server {
@@ -27,7 +27,7 @@ impl Server {
     pub(super) async fn prepare(options: &DrillOptions, source_version: u32) -> Result<Self, EngineError> {
         if let Some(on) = &options.on {
             let name = format!("{SCRATCH_DATABASE}_{:08x}", rand::random::<u32>());
-            return Ok(Self::Database(on.with_database(&name)));
+            return Ok(Self::Database(Box::new(on.with_database(&name))));
         }
         let binaries = choose(cluster::find(&options.environment()), source_version / 10_000)?;
         let settings = [
@@ -55,14 +55,14 @@ impl Server {
                 .hints_from(hints)
                 .caused_by(error)
         })?;
-        Ok(Self::Scratch(started))
+        Ok(Self::Scratch(Box::new(started)))
     }
 
     /// The database to create and restore.
     pub(super) fn target(&self) -> ConnectOptions {
         match self {
             Self::Scratch(cluster) => cluster.options().with_database(SCRATCH_DATABASE),
-            Self::Database(options) => options.clone(),
+            Self::Database(options) => (**options).clone(),
         }
     }
 

@@ -58,7 +58,7 @@ async fn send(
             digester.update(&blob);
             writer.write(client, *oid, &blob).await?;
         }
-        total = total + digester.digest();
+        total += digester.digest();
     }
     if let Some(expected) = &objects.expected {
         let found = format!("{:032x}", total.sum);

@@ -67,7 +67,7 @@ pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>
         match units.last_mut().filter(|unit| unit.expected.bytes + range.bytes <= size) {
             Some(unit) => {
                 unit.blobs.end = blobs.end;
-                unit.expected = unit.expected + digest;
+                unit.expected += digest;
             }
             None => units.push(Unit { blobs, expected: digest, whole: false }),
         }
