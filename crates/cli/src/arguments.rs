@@ -17,8 +17,6 @@ use crate::output::Output;
 #[command(
     name = "basekeep",
     version,
-    propagate_version = true,
-    disable_help_subcommand = true,
     max_term_width = 110,
     after_help = "`basekeep --help` says more; `basekeep COMMAND --help` explains a command.",
     after_long_help = long_help()
@@ -40,7 +38,7 @@ pub(crate) struct Global {
     /// Print nothing but data, warnings and errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Print more, causes of errors included
+    /// Print more: when steps begin, every table of a plan or a drill, the log
     #[arg(long, short, global = true, action = ArgAction::SetTrue)]
     pub(crate) verbose: bool,
     /// No progress bars; a line per step instead
@@ -60,7 +58,7 @@ fn long_help() -> String {
 Sources and targets:
   A name from basekeep.toml, a postgresql:// URL, or libpq's \"host=… dbname=…\". Passwords come from
   the URL, the configuration's password_env, password_file or password_command, PGPASSWORD or .pgpass.
-  Without basekeep.toml, PGHOST, PGSERVICE or PGDATABASE in the environment name the source.
+  Where basekeep.toml names no source, PGHOST, PGSERVICE or PGDATABASE in the environment do.
 
 The repository's password:
   BASEKEEP_PASSWORD, BASEKEEP_PASSWORD_FILE or BASEKEEP_PASSWORD_COMMAND, the configuration, or

@@ -131,6 +131,14 @@ impl SourceEntry {
 
 /// Resolves a URL or `key=value` string; nothing is connected yet.
 pub fn connect_options(conninfo: &str, env: &Environment) -> Result<ConnectOptions, EngineError> {
+    if let Some((scheme, _)) = conninfo.split_once("://")
+        && scheme.chars().all(|c| c.is_alphanumeric() || c == '+')
+        && !matches!(scheme, "postgres" | "postgresql")
+    {
+        // The rest of it may hold a password.
+        return Err(usage(format!("a {scheme}:// URL is no PostgreSQL database"))
+            .hint("a URL looks like postgresql://user@host:5432/database"));
+    }
     ConnectOptions::resolve(conninfo, env).map_err(EngineError::from)
 }
 

@@ -1,7 +1,5 @@
 //! `basekeep backup`: one snapshot of each source.
 
-use std::path::PathBuf;
-
 use basekeep_engine::backup::{self, BackupOptions, BackupReport};
 use basekeep_engine::{EngineError, ErrorKind};
 use basekeep_repository::Repository;
@@ -30,9 +28,6 @@ pub(crate) struct Backup {
     /// Connections that read rows [default: chosen by the machine and the database]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
-    /// The pg_dump to use [default: the one that fits the server]
-    #[arg(long, value_name = "FILE")]
-    pg_dump: Option<PathBuf>,
     /// Say what would be backed up; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -109,7 +104,7 @@ async fn one(
         tags: command.tags.clone(),
         jobs: command.jobs.map(usize::from),
         dry_run: command.dry_run,
-        pg_dump: command.pg_dump.clone(),
+        pg_dump: None,
     };
     context.output.note(&format!("backing up {} ({})", source.name, source.connect.redacted()));
     let observer = context.observer_of(&source.name);

@@ -11,7 +11,7 @@ use super::Context;
 #[derive(Debug)]
 pub(crate) enum Wanted {
     Configured(SourceEntry),
-    Given(Source),
+    Given(Box<Source>),
 }
 
 impl Wanted {
@@ -25,7 +25,7 @@ impl Wanted {
     pub(crate) fn resolve(&self, context: &Context) -> Result<Source, EngineError> {
         match self {
             Self::Configured(entry) => entry.source(&context.env),
-            Self::Given(source) => Ok(source.clone()),
+            Self::Given(source) => Ok(Source::clone(source)),
         }
     }
 }
@@ -64,19 +64,9 @@ impl Context {
         {
             return Ok(Wanted::Configured(entry.clone()));
         }
-        if let Some((scheme, _)) = text.split_once("://")
-            && !matches!(scheme, "postgres" | "postgresql")
-        {
-            // The rest of it may hold a password.
-            return Err(EngineError::usage(format!(
-                "a {}:// URL is no PostgreSQL database",
-                scheme.escape_debug()
-            ))
-            .hint("a URL looks like postgresql://user@host:5432/database"));
-        }
         if is_conninfo(text) {
             let connect = connect_options(text, &self.env)?;
-            return Ok(Wanted::Given(Source { name: name_of(&connect), connect }));
+            return Ok(Wanted::Given(Box::new(Source { name: name_of(&connect), connect })));
         }
         match config {
             Some(config) => Ok(Wanted::Configured(config.source(text)?.clone())),
@@ -93,14 +83,16 @@ impl Context {
             if !config.sources.is_empty() {
                 return Ok(config.sources.iter().cloned().map(Wanted::Configured).collect());
             }
-            return Err(EngineError::usage(format!("{} names no source", config.file.display()))
-                .hint("add a section [source.NAME] with a url, or give a postgresql:// URL"));
         }
         let named =
             ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"].iter().any(|v| self.env.var(v).is_some());
         if named {
             let connect = connect_options("", &self.env)?;
-            return Ok(vec![Wanted::Given(Source { name: name_of(&connect), connect })]);
+            return Ok(vec![Wanted::Given(Box::new(Source { name: name_of(&connect), connect }))]);
+        }
+        if let Some(config) = self.config()? {
+            return Err(EngineError::usage(format!("{} names no source", config.file.display()))
+                .hint("add a section [source.NAME] with a url, or give a postgresql:// URL"));
         }
         Err(EngineError::usage("there is nothing to work on: no basekeep.toml here and no source given")
             .hint("`basekeep init` finds your database and writes basekeep.toml")

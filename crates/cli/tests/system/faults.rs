@@ -8,8 +8,9 @@ use basekeep_testkit::{Shutdown, TestCluster, TestDatabase, load_sql};
 use crate::program::{Bench, Ran};
 use crate::proxy::Proxy;
 
-/// About 60 MB in one table and a few small ones, so that a backup takes long enough to be disturbed.
-const ROWS: &str = "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS a, repeat(md5((n * 3)::text), 6) AS b
+/// About 55 MB in one table and a few small ones, so that a backup takes long enough to be disturbed.
+const ROWS: &str = "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS a,
+                    md5(n || 'b') || md5(n || 'c') || md5(n || 'd') || md5(n || 'e') || md5(n || 'f') AS b
                     FROM generate_series(1, 220000) n;
                     CREATE TABLE small AS SELECT n FROM generate_series(1, 100) n;";
 

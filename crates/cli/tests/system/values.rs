@@ -180,7 +180,7 @@ async fn random_values_of_all_built_in_types_come_back_the_same() {
         }
         sql.push_str(") AS given(n, v);");
     }
-    let source = TestCluster::private(16, &[]).create_database();
+    let source = TestCluster::private(15, &[]).create_database();
     // What fails is told with the whole SQL, which holds the random values.
     let script = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(script.path(), &sql).unwrap();
@@ -205,7 +205,7 @@ async fn random_values_of_all_built_in_types_come_back_the_same() {
     bench.backup(&source.url()).expect(0);
     let target = source.cluster().create_database();
     bench.run(["restore", "--to", &target.url(), "--yes"]).expect(0);
-    let (expected, found) = (picture(&source, 16).await, picture(&target, 16).await);
+    let (expected, found) = (picture(&source, 15).await, picture(&target, 15).await);
     if expected != found {
         panic!("the values are in {}", script.keep().unwrap().1.display());
     }

@@ -57,8 +57,8 @@ impl<'a> Stage<'a> {
                 detail: &detail,
             })?;
         } else {
-            output.data(&format!("{:>7}  {detail}", units::duration(elapsed)).trim_end().to_owned())?;
-            output.data("\n")?;
+            let end = format!("{:>7}  {detail}", units::duration(elapsed));
+            output.data(&format!("{}\n", end.trim_end()))?;
             self.open = false;
         }
         Ok(result)

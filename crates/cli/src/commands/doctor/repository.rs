@@ -75,6 +75,8 @@ fn key_file(file: &Path, group: &mut Group) {
 
 fn space(folder: &Path, needed_bytes: u64, group: &mut Group) {
     let Ok(file_system) = nix::sys::statvfs::statvfs(folder) else { return };
+    // These numbers have 32 bits on some systems.
+    #[allow(clippy::unnecessary_cast)]
     let free = (file_system.blocks_available() as u64).saturating_mul(file_system.fragment_size() as u64);
     let what = format!("{} free", units::bytes(free));
     // Rows usually compress to less than half; indexes are not stored at all.

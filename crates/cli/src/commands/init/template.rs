@@ -2,6 +2,9 @@
 
 use basekeep_engine::config::PasswordFrom;
 
+/// Where comments stand.
+const COLUMN: usize = 40;
+
 /// One source to be written down.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
@@ -31,7 +34,7 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
          [repository]\n",
     );
     text += &commented(&format!("url = {}", quote(repository_url)), "a folder");
-    text += &commented(repository_password, "without this password nobody can read the backups: save it");
+    text += &commented(repository_password, "save it elsewhere too: without it nobody can read the backups");
     for source in sources {
         text += &format!("\n{}", commented(&format!("[source.{}]", key(source.name)), source.found));
         text += &format!("url = {}\n", quote(source.url));
@@ -55,9 +58,13 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
     text
 }
 
-/// A line with its comment, the comments in one column where that is possible.
+/// A line with its comment, behind it in one column, or before it where the line is long.
 fn commented(line: &str, comment: &str) -> String {
-    format!("{line:<40} # {}\n", comment.replace(['\n', '\r'], " "))
+    let comment = comment.replace(['\n', '\r'], " ");
+    match line.chars().count() {
+        0..COLUMN => format!("{line:<COLUMN$} # {comment}\n"),
+        _ => format!("# {comment}\n{line}\n"),
+    }
 }
 
 fn quote(text: &str) -> String {
