@@ -159,7 +159,7 @@ async fn look_at_contents(
 ) -> Result<Result<(Catalog, Contents), Vec<server::Lock>>, Error> {
     client
         .execute(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off;
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL jit = off;
              SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '3s'; SET LOCAL quote_all_identifiers = off",
         )
         .await?;
