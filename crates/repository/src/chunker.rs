@@ -35,7 +35,7 @@ pub(crate) struct Chunker {
     smallest: usize,
     average: usize,
     largest: usize,
-    /// Before the average, a cut is made less likely; after it, more likely.
+    /// A cut is where the hash is not above this. Before the average that is made less likely; after it, more likely.
     strict: u64,
     loose: u64,
     /// Bytes of the present chunk that were looked at, and their rolling hash.
@@ -52,8 +52,8 @@ impl Chunker {
             smallest: average / 4,
             average,
             largest: (average * 8).min(LARGEST_CHUNK),
-            strict: mask(bits + 1),
-            loose: mask(bits - 1),
+            strict: limit(bits + 1),
+            loose: limit(bits - 1),
             seen: 0,
             hash: 0,
         }
@@ -87,30 +87,30 @@ impl Chunker {
         self.hash = 0;
     }
 
-    /// Looks at the bytes up to `end`; stops behind the first at which the hash fits the mask.
-    fn scan(&mut self, gear: &Gear, data: &[u8], end: usize, mask: u64) -> Option<()> {
+    /// Looks at the bytes up to `end`; stops behind the first at which the hash is not above `limit`.
+    fn scan(&mut self, gear: &Gear, data: &[u8], end: usize, limit: u64) -> Option<()> {
         let bytes = data.get(self.seen..end)?;
         let mut hash = self.hash;
         let (groups, rest) = bytes.as_chunks::<4>();
         for (n, group) in groups.iter().enumerate() {
-            // Sums of table entries do not depend on the hash, so that the processor works ahead on them.
-            let [a, b, c, d] = group.map(|byte| gear[byte as usize]);
-            let ab = (a << 1).wrapping_add(b);
-            let abc = (ab << 1).wrapping_add(c);
-            let abcd = (abc << 1).wrapping_add(d);
+            // Two bytes at a time: their sum does not depend on the hash, so that the processor works ahead on it.
+            let word = u32::from_le_bytes(*group);
+            let number = |place: u32| gear[(word >> (8 * place)) as usize & 0xff];
+            let (a, b, c, d) = (number(0), number(1), number(2), number(3));
             let one = (hash << 1).wrapping_add(a);
-            let two = (hash << 2).wrapping_add(ab);
-            let three = (hash << 3).wrapping_add(abc);
-            hash = (hash << 4).wrapping_add(abcd);
-            if (one & mask == 0) | (two & mask == 0) | (three & mask == 0) | (hash & mask == 0) {
-                let first = [one, two, three, hash].iter().position(|hash| hash & mask == 0)?;
-                self.seen += n * 4 + first + 1;
-                return Some(());
+            let two = (hash << 2).wrapping_add((a << 1).wrapping_add(b));
+            let three = (two << 1).wrapping_add(c);
+            hash = (two << 2).wrapping_add((c << 1).wrapping_add(d));
+            for (m, hash) in [one, two, three, hash].into_iter().enumerate() {
+                if hash <= limit {
+                    self.seen += n * 4 + m + 1;
+                    return Some(());
+                }
             }
         }
         for (n, byte) in rest.iter().enumerate() {
             hash = (hash << 1).wrapping_add(gear[*byte as usize]);
-            if hash & mask == 0 {
+            if hash <= limit {
                 self.seen += groups.len() * 4 + n + 1;
                 return Some(());
             }
@@ -121,9 +121,9 @@ impl Chunker {
     }
 }
 
-/// The highest bits: they depend on the most bytes.
-fn mask(bits: u32) -> u64 {
-    !(u64::MAX >> bits)
+/// The largest hash whose highest `bits` are zero: the highest bits depend on the most bytes.
+fn limit(bits: u32) -> u64 {
+    u64::MAX >> bits
 }
 
 #[cfg(test)]

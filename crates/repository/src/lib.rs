@@ -3,6 +3,8 @@
 //!
 //! Order of writes: *must* packs, then the index that names them, then the snapshot. Deletes go the other way round.
 
+#[cfg(test)]
+mod bench;
 mod check;
 mod chunker;
 mod compression;

@@ -190,7 +190,7 @@ impl Repository {
     }
 
     pub(crate) async fn read_index_file(&self, key: String) -> (String, Result<Vec<PackContents>>) {
-        let result = self.read_json(&key, |json| index_file::decode(json)).await;
+        let result = self.read_json(&key, index_file::decode).await;
         (key, result)
     }
 

@@ -33,7 +33,7 @@ pub struct WriterOptions {
     pub in_flight: usize,
     /// zstd level.
     pub compression: i32,
-    /// Open every blob that was sealed and compare its hash before it is uploaded.
+    /// Open every blob that was sealed and compare what comes out with what went in, before it is uploaded.
     pub verify: bool,
     /// A pack is full at this size; at most a quarter of `in_flight`.
     pub pack_size: usize,
@@ -140,5 +140,14 @@ impl Writer {
 
     fn pipeline(&self) -> &Arc<Pipeline> {
         &self.owner.pipeline
+    }
+}
+
+/// Hashes, compresses, seals and perhaps verifies, as a worker thread does.
+#[cfg(test)]
+pub(crate) fn bench_sealer(verify: bool) -> impl FnMut(&crate::crypto::Key, &[u8]) {
+    let mut sealer = seal::Sealer::new(1, verify).unwrap();
+    move |key, data| {
+        std::hint::black_box(sealer.seal(key, seal::Plain::new(data)).unwrap());
     }
 }

@@ -1,5 +1,7 @@
 //! Repositories as a whole: written, read, locked, damaged, interrupted, and shared with stock restic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod check;
 mod faults;
 mod locks;

@@ -15,7 +15,7 @@ use crate::pack::BlobKind;
 use crate::writer::file::FileState;
 use crate::writer::packs::OpenPack;
 use crate::writer::queue::Queue;
-use crate::writer::seal::Sealer;
+use crate::writer::seal::{Plain, Sealer};
 use crate::{BlobId, Repository, RepositoryError, Result, WriterOptions, sync};
 
 const LEAST_IN_FLIGHT: usize = 64 << 20;
@@ -257,7 +257,8 @@ impl Pipeline {
 
     fn store(self: &Arc<Self>, job: Job, sealer: &mut Sealer) -> Result<()> {
         let Job { data, kind, file, permit, pending } = job;
-        let id = BlobId::of(&data);
+        let blob = Plain::new(&data);
+        let id = blob.id;
         let length = u32::try_from(data.len()).map_err(|e| RepositoryError::internal("store a blob", e))?;
         let new = self.claim(kind, id, length);
         let counters = &self.counters;
@@ -271,7 +272,7 @@ impl Pipeline {
             counters.bytes_in.fetch_add(u64::from(length), Relaxed);
         }
         if new {
-            let sealed = sealer.seal(&self.repository.shared.key, &data, id)?;
+            let sealed = sealer.seal(&self.repository.shared.key, blob)?;
             counters.bytes_new.fetch_add(u64::from(length), Relaxed);
             counters.bytes_stored.fetch_add(sealed.bytes.len() as u64, Relaxed);
             self.append(kind, id, &sealed, permit)?;
