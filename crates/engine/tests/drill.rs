@@ -45,24 +45,20 @@ async fn proven(backup: &Backup) -> Option<bool> {
 }
 
 async fn proves(major: u32, fixture: &str) {
-    proves_on(major, major, fixture).await;
-}
-
-async fn proves_on(major: u32, newer: u32, fixture: &str) {
     let source = TestCluster::shared(major).create_database();
     source.load(fixture).await;
     let backup = backed_up(&source).await;
     let scratch = tempfile::tempdir().unwrap();
     // The server may run as another user than the tests.
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let wanted = DrillOptions { scratch: Some(scratch.path().to_owned()), ..options(&[newer]) };
+    let wanted = DrillOptions { scratch: Some(scratch.path().to_owned()), ..options(&[major]) };
     let report = run(&backup, &wanted).await.unwrap();
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the scratch cluster's files are gone");
     assert_eq!(report.proof.differences, Vec::<String>::new());
     assert!(report.proof.equal && report.tables.iter().all(|table| table.equal));
     assert_eq!(report.proof.rows, backup.manifest.totals.rows);
     assert!(report.proof.definitions > 10, "{}", report.proof.definitions);
-    assert!(report.proof.server.starts_with(&newer.to_string()), "{}", report.proof.server);
+    assert!(report.proof.server.starts_with(&major.to_string()), "{}", report.proof.server);
     assert_eq!(proven(&backup).await, Some(true));
 }
 
@@ -81,9 +77,21 @@ async fn the_sample_project_is_proven_on_16() {
     proves(16, SAMPLE_PROJECT).await;
 }
 
+/// PostgreSQL 17 made the largest interval mean infinity, so the one such value of the odd catalog comes back as another.
+/// All else, the definitions included, is the same on both.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_odd_catalog_of_16_is_proven_on_18_when_there_is_no_16() {
-    proves_on(16, 18, ODD_CATALOG).await;
+async fn where_there_is_only_a_newer_version_what_it_reads_otherwise_is_named() {
+    let source = TestCluster::shared(16).create_database();
+    source.load(ODD_CATALOG).await;
+    let backup = backed_up(&source).await;
+    let report = run(&backup, &options(&[18])).await.unwrap();
+    assert!(report.proof.server.starts_with("18"), "{}", report.proof.server);
+    assert_eq!(report.proof.differences.len(), 1, "{:?}", report.proof.differences);
+    assert!(
+        report.proof.differences[0]
+            .starts_with("odd_values.times: the same number of rows, but other values")
+    );
+    assert_eq!(proven(&backup).await, Some(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
