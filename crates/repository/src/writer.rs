@@ -103,6 +103,12 @@ impl Writer {
         file.finish().await
     }
 
+    /// Ends the open packs, so that what is written from here on lies in packs of its own and is not lost with the data
+    /// before it. No file may be open.
+    pub async fn end_packs(&self) -> Result<()> {
+        self.pipeline().end_packs().await
+    }
+
     /// Writes the trees, then everything that is not durable yet, then the index, and the snapshot last.
     ///
     /// Errors: any failure of any stream; an unfinished one; a lost lock; a tree that names blobs nobody wrote. Then

@@ -49,6 +49,8 @@ impl Ready {
         let step = Step("snapshot");
         let began = Instant::now();
         observer.event(Event::Began { step: step.clone() });
+        // What describes the rows is not lost with a pack that holds rows.
+        writer.end_packs().await.doing(|| "store the rows")?;
         let mut folder = Folder::new(&source.name, &self.plan, writer.clone());
         let mut archive = self.archive;
         let end = writer.put_file(TABLE_DATA_END).await.doing(|| "store an end marker")?;

@@ -37,13 +37,10 @@ impl Pipeline {
             });
         }
         self.lock.check()?;
-        self.wait_until(|| self.is_idle()).await?;
+        self.end_packs().await?;
         let mut totals = Totals::default();
         let root = self.write_folder(&tree.root, tree.time, "", &mut totals).await?;
-        self.wait_until(|| self.is_idle()).await?;
-
-        let pipeline = self.clone();
-        blocking(move || pipeline.complete_open_packs()).await??;
+        self.end_packs().await?;
         self.wait_until(|| self.is_idle()).await?;
         self.write_index().await?;
 
@@ -54,6 +51,13 @@ impl Pipeline {
         let key = self.repository.write_json(layout::SNAPSHOTS, json.clone()).await?;
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         snapshot::decode(SnapshotId::from_bytes(id), &json).map_err(|e| RepositoryError::damaged(key, e))
+    }
+
+    /// Completes the open packs once everything that was handed over is in them.
+    pub(super) async fn end_packs(self: &Arc<Self>) -> Result<()> {
+        self.wait_until(|| self.is_idle()).await?;
+        let pipeline = self.clone();
+        blocking(move || pipeline.complete_open_packs()).await?
     }
 
     /// Writes a folder's tree after those below it.
