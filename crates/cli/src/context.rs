@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use basekeep_engine::config::Config;
+use basekeep_engine::postgres::Environment;
 use basekeep_engine::{EngineError, Interrupt, Observer};
-use basekeep_postgres::Environment;
 
 use crate::arguments::Global;
 use crate::output::Output;

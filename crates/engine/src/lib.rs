@@ -16,6 +16,9 @@ pub mod restore;
 pub mod stored;
 pub mod verify;
 
+/// The database side, for callers that connect, look for programs or start a scratch cluster themselves.
+pub use basekeep_postgres as postgres;
+pub use basekeep_repository::{Password, Repository, Snapshot};
 pub use error::{EngineError, ErrorKind, ResultExt};
 pub use event::{Event, Observer, Progress, Silent, Step};
 pub use interrupt::{Interrupt, InterruptHandle};

@@ -1,8 +1,8 @@
 //! `basekeep backup`: one snapshot of each source.
 
+use basekeep_engine::Repository;
 use basekeep_engine::backup::{self, BackupOptions, BackupReport};
 use basekeep_engine::{EngineError, ErrorKind};
-use basekeep_repository::Repository;
 use clap::Args;
 use serde::Serialize;
 

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use basekeep_engine::backup::{self, BackupOptions, BackupReport, Source};
 use basekeep_engine::drill::{self, DrillOptions};
+use basekeep_engine::postgres::cluster::{self, Binaries, ClusterError, ClusterOptions, ScratchCluster};
 use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::restore::{self, RestoreOptions};
 use basekeep_engine::{EngineError, Observer, Silent, listing};
-use basekeep_postgres::cluster::{self, Binaries, ClusterError, ClusterOptions, ScratchCluster};
-use basekeep_repository::{Password, Repository};
+use basekeep_engine::{Password, Repository};
 use clap::Args;
 use serde::Serialize;
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
 //! `basekeep restore`: a snapshot back into a database.
 
+use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{self, RestoreOptions, RestorePlan, RestoreReport};
 use basekeep_engine::{EngineError, listing};
-use basekeep_postgres::ConnectOptions;
 use clap::Args;
 use serde::Serialize;
 

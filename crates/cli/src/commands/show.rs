@@ -1,9 +1,9 @@
 //! `basekeep show`: what is in a snapshot.
 
+use basekeep_engine::Repository;
 use basekeep_engine::config::nearest;
 use basekeep_engine::stored::manifest::Manifest;
 use basekeep_engine::{EngineError, listing, objects};
-use basekeep_repository::Repository;
 use clap::Args;
 use serde::Serialize;
 

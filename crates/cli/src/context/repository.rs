@@ -7,10 +7,10 @@
 use std::path::PathBuf;
 
 use basekeep_engine::config::{Dotenv, PasswordFrom, expand};
+use basekeep_engine::postgres::{Environment, Secret};
 use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::{EngineError, ErrorKind};
-use basekeep_postgres::{Environment, Secret};
-use basekeep_repository::{Password, Repository};
+use basekeep_engine::{Password, Repository};
 
 use super::{Context, current_folder};
 use crate::confirm;

@@ -3,7 +3,7 @@
 use basekeep_engine::EngineError;
 use basekeep_engine::backup::{Source, check_name};
 use basekeep_engine::config::{SourceEntry, connect_options};
-use basekeep_postgres::ConnectOptions;
+use basekeep_engine::postgres::ConnectOptions;
 
 use super::Context;
 
@@ -79,10 +79,8 @@ impl Context {
     }
 
     fn default_sources(&self) -> Result<Vec<Wanted>, EngineError> {
-        if let Some(config) = self.config()? {
-            if !config.sources.is_empty() {
-                return Ok(config.sources.iter().cloned().map(Wanted::Configured).collect());
-            }
+        if let Some(config) = self.config()?.filter(|config| !config.sources.is_empty()) {
+            return Ok(config.sources.iter().cloned().map(Wanted::Configured).collect());
         }
         let named =
             ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"].iter().any(|v| self.env.var(v).is_some());

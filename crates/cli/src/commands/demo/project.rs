@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use basekeep_engine::EngineError;
-use basekeep_postgres::cluster::ScratchCluster;
-use basekeep_postgres::{Client, ConnectOptions, quote_identifier};
+use basekeep_engine::postgres::cluster::ScratchCluster;
+use basekeep_engine::postgres::{Client, ConnectOptions, quote_identifier};
 
 use super::SOURCE;
 use crate::output::units;

@@ -2,8 +2,8 @@
 
 use basekeep_engine::EngineError;
 use basekeep_engine::backup::Source;
-use basekeep_postgres::preflight::{Facts, Severity, preflight};
-use basekeep_postgres::{Client, cluster};
+use basekeep_engine::postgres::preflight::{Facts, Severity, preflight};
+use basekeep_engine::postgres::{Client, cluster};
 
 use super::checks::Group;
 use crate::context::Context;

@@ -2,7 +2,7 @@
 
 use basekeep_engine::EngineError;
 use basekeep_engine::config::connect_options;
-use basekeep_postgres::{Environment, Secret};
+use basekeep_engine::postgres::{Environment, Secret};
 
 /// A URL that may stand in basekeep.toml, and the password that was taken out of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ fn join<'a>(scheme: &str, before: &str, parameters: impl Iterator<Item = &'a str
     format!("{scheme}://{before}{mark}{}", query.join("&"))
 }
 
-fn password_of(options: &basekeep_postgres::ConnectOptions) -> Option<Secret> {
+fn password_of(options: &basekeep_engine::postgres::ConnectOptions) -> Option<Secret> {
     let variables = options.child_environment();
     let (_, value) = variables.iter().find(|(name, _)| name == "PGPASSWORD")?;
     Some(Secret::new(value.to_str()?)).filter(|password| !password.expose().is_empty())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use basekeep_engine::EngineError;
 use basekeep_engine::config::{Dotenv, connect_options};
-use basekeep_postgres::{Client, ConnectOptions, Environment, Secret};
+use basekeep_engine::postgres::{Client, ConnectOptions, Environment, Secret};
 
 use super::address::{self, Address};
 use crate::context::sources::name_of;

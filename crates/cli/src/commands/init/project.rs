@@ -4,11 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use basekeep_engine::Password;
 use basekeep_engine::backup::check_name;
 use basekeep_engine::config::{Config, Dotenv, FILE_NAME, PasswordFrom};
 use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::{EngineError, ErrorKind};
-use basekeep_repository::Password;
 
 use super::discover::{self, Found, FoundPassword, Surroundings};
 use super::template::{self, Entry};
@@ -158,7 +158,7 @@ fn password_of(source: &Found, folder: &Path) -> Result<(Option<PasswordFrom>, b
 fn free_file(
     folder: &Path,
     name: &str,
-    password: &basekeep_postgres::Secret,
+    password: &basekeep_engine::postgres::Secret,
 ) -> Result<PathBuf, EngineError> {
     for n in 1u32.. {
         let number = if n == 1 { String::new() } else { format!("-{n}") };

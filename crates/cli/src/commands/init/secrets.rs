@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use basekeep_engine::EngineError;
-use basekeep_postgres::{Environment, Secret};
+use basekeep_engine::postgres::{Environment, Secret};
 use rand::RngExt as _;
 
 /// Where keys and passwords live: `$XDG_CONFIG_HOME/basekeep` or `~/.config/basekeep`; without a home, `beside`.

@@ -80,7 +80,7 @@ fn key(name: &str) -> String {
 mod tests {
     use super::*;
     use basekeep_engine::config::Config;
-    use basekeep_postgres::Environment;
+    use basekeep_engine::postgres::Environment;
     use std::path::Path;
 
     #[test]
