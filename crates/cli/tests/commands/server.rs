@@ -135,3 +135,17 @@ async fn init_finds_the_local_stack_and_logs_in() {
     assert_eq!(sandbox.read(".config/basekeep/shop.password"), "postgres\n");
     sandbox.run("doctor").expect(0);
 }
+
+#[test]
+fn the_demo_gets_everything_back_slowly() {
+    let bin = basekeep_testkit::server(15).bin.display().to_string();
+    let sandbox = Sandbox::new().with_variable("BASEKEEP_POSTGRES_BIN", &bin);
+    let ran = sandbox.run("demo").expect(0);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 12, "{}", ran.stdout);
+    assert!(lines[8].ends_with("as before"), "{}", ran.stdout);
+    assert!(lines[9].contains("proven: "), "{}", ran.stdout);
+    assert!(lines[11].starts_with("everything is back, and proven"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "");
+    assert!(!sandbox.path(".config").exists(), "nothing outside of temporary folders");
+}
