@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use self::server::Server;
 use crate::restore::{self, Contents, RestoreOptions, RestorePlan, RestoreReport, Roles};
 use crate::stored::proof::{self, Proof};
+use crate::words::counted;
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step, listing};
 
 /// How to drill.
@@ -198,7 +199,11 @@ impl Drill<'_> {
             rows::compare(&contents, &mut client, target, jobs, self.observer).await?;
         differences.extend(values::sequences(&mut client, &contents.manifest.sequences).await?);
         differences.extend(values::large_objects(&mut client, &contents.manifest.large_objects).await?);
-        began.end(format!("{} tables, {} differences", tables.len(), differences.len()));
+        began.end(format!(
+            "{}, {}",
+            counted(tables.len() as u64, "table", "tables"),
+            counted(differences.len() as u64, "difference", "differences")
+        ));
 
         let began = begin(self.observer, "compare definitions");
         let (lines, definitions) = definitions::differences(
@@ -208,7 +213,11 @@ impl Drill<'_> {
             &self.options.environment(),
         )
         .await?;
-        began.end(format!("{definitions} definitions, {} differences", lines.len()));
+        began.end(format!(
+            "{}, {}",
+            counted(definitions as u64, "definition", "definitions"),
+            counted(lines.len() as u64, "difference", "differences")
+        ));
         differences.extend(lines);
         let server = client.parameter("server_version").unwrap_or_default().to_owned();
         client.close().await;

@@ -120,10 +120,14 @@ impl<T, E: Into<EngineError>> ResultExt<T> for Result<T, E> {
     }
 }
 
+/// `invalid_catalog_name`: the server is there, the database is not.
+const NO_SUCH_DATABASE: &str = "3D000";
+
 impl From<basekeep_postgres::Error> for EngineError {
     fn from(error: basekeep_postgres::Error) -> Self {
         use basekeep_postgres::ErrorClass;
         let kind = match error.class() {
+            _ if error.sqlstate() == Some(NO_SUCH_DATABASE) => ErrorKind::Unreachable,
             ErrorClass::Unreachable | ErrorClass::Authentication => ErrorKind::Unreachable,
             ErrorClass::Usage => ErrorKind::Usage,
             ErrorClass::Denied | ErrorClass::LostConnection | ErrorClass::Server => ErrorKind::Failed,

@@ -15,6 +15,7 @@ pub mod repositories;
 pub mod restore;
 pub mod stored;
 pub mod verify;
+pub mod words;
 
 /// The database side, for callers that connect, look for programs or start a scratch cluster themselves.
 pub use basekeep_postgres as postgres;

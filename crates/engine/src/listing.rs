@@ -165,9 +165,13 @@ fn none_at_all<'a>(backups: impl Iterator<Item = &'a Snapshot>, source: Option<&
     names.sort_unstable();
     names.dedup();
     match source {
-        Some(source) if !names.is_empty() => EngineError::usage(format!("there is no snapshot of '{source}'"))
-            .hint(format!("there are snapshots of {}", names.join(", "))),
-        _ => EngineError::usage("the repository holds no snapshot yet").hint("make one with `basekeep backup`"),
+        Some(source) if !names.is_empty() => {
+            EngineError::usage(format!("there is no snapshot of '{source}'"))
+                .hint(format!("there are snapshots of {}", names.join(", ")))
+        }
+        _ => {
+            EngineError::usage("the repository holds no snapshot yet").hint("make one with `basekeep backup`")
+        }
     }
 }
 

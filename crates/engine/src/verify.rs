@@ -1,7 +1,7 @@
 //! Integrity of the repository, told in the words of databases: which snapshots and tables a damaged file touches.
 
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use basekeep_postgres::RowDigester;
 use basekeep_repository::{CheckOptions, CheckProgress, LockMode, Repository, Snapshot, SnapshotId};
 
 use crate::stored::manifest::{Manifest, Table};
+use crate::words::counted;
 use crate::{EngineError, Event, Interrupt, Observer, Progress, ResultExt, Step, listing};
 
 /// How much of a table's file is read ahead.
@@ -88,13 +89,19 @@ async fn locked(
     observer.event(Event::Ended {
         step,
         elapsed: began.elapsed(),
-        detail: format!("{} snapshots, {} packs, {} blobs read", checked.snapshots, checked.packs, checked.blobs_read),
+        detail: format!(
+            "{}, {}, {} read",
+            counted(checked.snapshots, "snapshot", "snapshots"),
+            counted(checked.packs, "pack", "packs"),
+            counted(checked.blobs_read, "blob", "blobs"),
+        ),
     });
 
     let mut names = Names::new(repository).await?;
     let mut damage = Vec::new();
     for found in &checked.damage {
-        let snapshots: BTreeSet<String> = found.touches.iter().map(|touched| touched.snapshot.short()).collect();
+        let snapshots: BTreeSet<String> =
+            found.touches.iter().map(|touched| touched.snapshot.short()).collect();
         let mut touches = BTreeSet::new();
         for touched in &found.touches {
             touches.insert(names.name(repository, touched.snapshot, &touched.path).await);
@@ -154,7 +161,9 @@ async fn tables(
     let manifest = listing::manifest(repository, snapshot).await?;
     for table in &manifest.tables {
         let name = format!("{}.{}", table.schema, table.name);
-        if let Some(problem) = difference(repository, snapshot, table).await.doing(|| format!("read {name}"))? {
+        if let Some(problem) =
+            difference(repository, snapshot, table).await.doing(|| format!("read {name}"))?
+        {
             report.damage.push(Damage {
                 file: format!("{}/{}", listing::folder(snapshot), table.file),
                 problem,
@@ -167,7 +176,7 @@ async fn tables(
     observer.event(Event::Ended {
         step,
         elapsed: began.elapsed(),
-        detail: format!("{} tables counted and digested", report.tables),
+        detail: format!("{} counted and digested", counted(report.tables, "table", "tables")),
     });
     Ok(())
 }

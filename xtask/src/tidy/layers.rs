@@ -3,7 +3,7 @@
 use super::{Finding, Package};
 
 /// The crates of ours that each crate may depend on outside of its tests.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("archive", &[]),
     ("postgres", &[]),
     ("store", &[]),
@@ -13,6 +13,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("server", &["engine"]),
     ("cli", &["engine", "server"]),
     ("testkit", &["postgres"]),
+    ("second-reader", &[]),
     ("xtask", &[]),
 ];
 

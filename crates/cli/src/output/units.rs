@@ -2,45 +2,9 @@
 
 use std::time::Duration;
 
+pub(crate) use basekeep_engine::words::{bytes, count, counted};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-/// `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 table`, `2 tables`.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
-}
-
-/// `1.5 GiB`.
-pub(crate) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    let mut value = number as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        // What would be printed as 1024.0 belongs to the next unit.
-        if value < 1023.95 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    format!("{value:.1} {unit}")
-}
 
 /// `0.4 s`, `2 min 5 s`, `3 h 12 min`.
 pub(crate) fn duration(time: Duration) -> String {

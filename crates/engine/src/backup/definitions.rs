@@ -9,8 +9,9 @@ use basekeep_postgres::quote_identifier;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::plan::Plan;
 use super::Stopped;
+use super::plan::Plan;
+use crate::words::counted;
 use crate::{EngineError, Event, Observer, Step};
 
 /// How long pg_dump waits for a table's lock. A migration that waits for our own locks would make it wait for ever.
@@ -19,10 +20,7 @@ const LOCK_WAIT: &str = "30s";
 const LARGEST_ARCHIVE: u64 = 2 << 30;
 
 /// Runs pg_dump and reads its archive. What the role may not lock is left out, definitions and all.
-pub(super) async fn dump(
-    plan: &Plan,
-    observer: &Arc<dyn Observer>,
-) -> Result<Archive, Stopped> {
+pub(super) async fn dump(plan: &Plan, observer: &Arc<dyn Observer>) -> Result<Archive, Stopped> {
     let began = Instant::now();
     let program = &plan.pg_dump;
     let mut command = Command::new(&program.path);
@@ -71,7 +69,11 @@ pub(super) async fn dump(
     observer.event(Event::Ended {
         step: Step("definitions"),
         elapsed: began.elapsed(),
-        detail: format!("{} archive entries by pg_dump {}", archive.entries.len(), program.version),
+        detail: format!(
+            "{} by pg_dump {}",
+            counted(archive.entries.len() as u64, "entry", "entries"),
+            program.version
+        ),
     });
     Ok(archive.into_directory())
 }

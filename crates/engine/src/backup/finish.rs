@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::tables::ReadRange;
 use super::{BackupOptions, BackupReport, Source};
 use crate::stored::{globals, manifest, markdown, path, ranges};
+use crate::words::bytes;
 use crate::{EngineError, Event, Observer, ResultExt, Step};
 
 /// Mode of the files in the snapshot: a backup holds secrets.
@@ -81,6 +82,12 @@ impl Ready {
         let large_objects = large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
         let not_refreshed = entries::add_materialized_views(&mut archive, &self.plan)?;
 
+        let globals = globals::Globals::from(&self.plan.globals);
+        folder.put(path::TOC, &archive.to_bytes(), FILE_MODE).await?;
+        folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
+        folder.put(path::GLOBALS_JSON, &json(&globals)?, FILE_MODE).await?;
+        folder.put(path::RANGES, &range_lines(&self.plan, self.durable, &range_tables)?, FILE_MODE).await?;
+
         let stats = writer.stats();
         let mut manifest = describe(&self.plan, source);
         manifest.duration_seconds = self.started.elapsed().as_secs_f64();
@@ -103,11 +110,6 @@ impl Ready {
         manifest.sequences = sequences;
         manifest.large_objects = large_objects;
 
-        let globals = globals::Globals::from(&self.plan.globals);
-        folder.put(path::TOC, &archive.to_bytes(), FILE_MODE).await?;
-        folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
-        folder.put(path::GLOBALS_JSON, &json(&globals)?, FILE_MODE).await?;
-        folder.put(path::RANGES, &range_lines(&self.plan, self.durable, &range_tables)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
         folder.put(path::RESTORE_SH, RESTORE_SCRIPT.as_bytes(), SCRIPT_MODE).await?;
@@ -119,7 +121,7 @@ impl Ready {
         observer.event(Event::Ended {
             step,
             elapsed: began.elapsed(),
-            detail: format!("{} ({} bytes added)", snapshot.id.short(), stats.bytes_stored),
+            detail: format!("{}, {} added", snapshot.id.short(), bytes(stats.bytes_stored)),
         });
         Ok(BackupReport { snapshot: Some(snapshot.id.to_string()), manifest })
     }

@@ -12,6 +12,7 @@ use super::Stopped;
 use super::finish::{FILE_MODE, Folder};
 use super::plan::Plan;
 use crate::stored::{manifest, path};
+use crate::words::{bytes, counted};
 use crate::{EngineError, Event, Observer, ResultExt, Step};
 
 /// Average chunk size of a large object's file.
@@ -75,7 +76,11 @@ pub(super) async fn read(
     observer.event(Event::Ended {
         step,
         elapsed: began.elapsed(),
-        detail: format!("{} large objects, {} bytes", read.digest.rows, read.digest.bytes),
+        detail: format!(
+            "{}, {}",
+            counted(read.digest.rows, "large object", "large objects"),
+            bytes(read.digest.bytes)
+        ),
     });
     Ok(read)
 }

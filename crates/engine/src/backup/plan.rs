@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use super::{BackupOptions, Source, Stopped};
 use crate::stored::manifest::{Missing, Warning};
 use crate::stored::{path, ranges};
+use crate::words::counted;
 use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step, listing};
 
 /// Average chunk sizes: a file's tree node names every blob, so chunks grow with the table.
@@ -102,9 +103,9 @@ pub(super) async fn plan(
         step,
         elapsed: began.elapsed(),
         detail: format!(
-            "PostgreSQL {}, {} tables, snapshot {}",
+            "PostgreSQL {}, {}, snapshot {}",
             plan.server_version_text,
-            plan.catalog.tables.len(),
+            counted(plan.catalog.tables.len() as u64, "table", "tables"),
             plan.snapshot.id
         ),
     });

@@ -12,9 +12,10 @@ use basekeep_postgres::catalog::Table;
 use basekeep_postgres::{Client, Digest, session};
 use basekeep_repository::{BlobId, Writer};
 
+use super::Stopped;
 use super::plan::{Plan, display_name};
 use super::progress::{self, Counters};
-use super::Stopped;
+use crate::words::{bytes, counted};
 use crate::{EngineError, Event, Observer, ResultExt, Step};
 
 /// How much of a heap one COPY reads. Small enough that one huge table keeps all connections busy to the end and that an
@@ -91,6 +92,7 @@ pub(super) async fn read(
         result = work => result?,
         never = progress::tell(&reading.counters, expected, tables.len() as u64, writer, observer) => match never {},
     }
+    let (count, size) = (reading.counters.rows.load(Relaxed), reading.counters.bytes.load(Relaxed));
     let rows: Vec<Vec<ReadRange>> = reading
         .results
         .into_inner()
@@ -98,11 +100,15 @@ pub(super) async fn read(
         .into_iter()
         .map(|ranges| ranges.into_iter().flatten().collect())
         .collect();
-    let (count, bytes) = (reading.counters.rows.load(Relaxed), reading.counters.bytes.load(Relaxed));
     observer.event(Event::Ended {
         step: Step("rows"),
         elapsed: started.elapsed(),
-        detail: format!("{} tables, {count} rows, {bytes} bytes", tables.len()),
+        detail: format!(
+            "{}, {}, {}",
+            counted(tables.len() as u64, "table", "tables"),
+            counted(count, "row", "rows"),
+            bytes(size)
+        ),
     });
     Ok(rows)
 }

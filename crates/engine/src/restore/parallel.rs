@@ -14,6 +14,7 @@ use super::schedule::{Next, Schedule, State, Task};
 use super::session::is_lost;
 use super::work::{Action, Stage, Step, Table};
 use super::{large_objects, rows};
+use crate::words::counted;
 use crate::{EngineError, Progress};
 
 /// How often a unit is tried again after the connection broke under it.
@@ -75,13 +76,13 @@ pub(super) async fn run(run: &Arc<Run>, client: Client) -> Result<(), EngineErro
         let step = run.begin("rows");
         shared.wait_for_rows().await;
         step.end(format!(
-            "{} tables, {} rows",
-            run.outcomes.report().tables,
-            run.counters.rows.load(Relaxed)
+            "{}, {}",
+            counted(run.outcomes.report().tables, "table", "tables"),
+            counted(run.counters.rows.load(Relaxed), "row", "rows")
         ));
         let step = run.begin("indexes and constraints");
         shared.wait_for_all().await;
-        step.end(format!("{objects} objects"));
+        step.end(counted(objects as u64, "object", "objects"));
     };
     let work = async { tokio::join!(all, steps).0 };
     tokio::select! {

@@ -13,6 +13,7 @@ use super::rows::Counters;
 use super::session::{Connections, is_lost};
 use super::work::{Action, Stage, Step, Work};
 use super::{RestoreReport, parallel, target};
+use crate::words::counted;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, Progress, ResultExt};
 
 /// `invalid_parameter_value`, for a locale that the operating system does not know.
@@ -118,23 +119,23 @@ impl Run {
         if !rest.roles.is_empty() {
             let step = self.begin("roles");
             self.run_aside(&mut client, &rest.roles).await?;
-            step.end(format!("{} statements", rest.roles.len()));
+            step.end(counted(rest.roles.len() as u64, "statement", "statements"));
         }
         let step = self.begin("definitions");
         run_stage(self, &mut client, Stage::Before).await?;
         run_stage(self, &mut client, Stage::Values).await?;
-        step.end(format!("{} objects", self.outcomes.report().objects));
+        step.end(counted(self.outcomes.report().objects, "object", "objects"));
 
         parallel::run(self, client).await?;
 
         let mut client = self.connections.reopen().await.doing(|| "reconnect to the target")?;
         let step = self.begin("grants");
         run_stage(self, &mut client, Stage::Privileges).await?;
-        step.end(format!("{} objects", self.count(Stage::Privileges)));
+        step.end(counted(self.count(Stage::Privileges) as u64, "object", "objects"));
         if self.count(Stage::Last) > 0 {
             let step = self.begin("materialized views");
             run_stage(self, &mut client, Stage::Last).await?;
-            step.end(format!("{} objects", self.count(Stage::Last)));
+            step.end(counted(self.count(Stage::Last) as u64, "object", "objects"));
         }
         self.run_aside(&mut client, &rest.database).await?;
         self.give_back(&mut client, &rest.borrowed).await;

@@ -65,7 +65,10 @@ fn write_to(out: &mut String, m: &Manifest) -> fmt::Result {
             writeln!(out, "| {} | {} | {} |", cell(&e.name), cell(&e.version), cell(&e.schema))?;
         }
     }
-    writeln!(out, "\n## Tables\n\n| table | rows | bytes | file | digest |\n| --- | ---: | ---: | --- | --- |")?;
+    writeln!(
+        out,
+        "\n## Tables\n\n| table | rows | bytes | file | digest |\n| --- | ---: | ---: | --- | --- |"
+    )?;
     for t in &m.tables {
         let name = cell(&format!("{}.{}", t.schema, t.name));
         writeln!(out, "| {name} | {} | {} | {} | {} |", t.rows, t.bytes, t.file, t.digest)?;
