@@ -1,8 +1,8 @@
 //! Which pack holds which blob: all index files together, in memory, 48 bytes for each blob.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::pack::{BlobKind, PackedBlob};
+use crate::pack::{self, BlobKind, PackedBlob};
 use crate::{BlobId, PackId};
 
 /// Marks trees in [`Entry::pack`].
@@ -94,6 +94,27 @@ impl Index {
     /// Every place of every blob, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Location> {
         self.entries.iter().chain(self.recent.values().flatten()).map(|entry| self.location(entry))
+    }
+
+    /// What the size of each pack must be.
+    pub(crate) fn pack_sizes(&self) -> HashMap<PackId, u64> {
+        let mut sizes = HashMap::with_capacity(self.packs.len());
+        for place in self.iter() {
+            let size = sizes.entry(place.pack).or_insert_with(|| pack::tail_size([]));
+            *size += u64::from(place.blob.length) + place.blob.entry_size() as u64;
+        }
+        sizes
+    }
+
+    /// Forgets what these packs hold. They stay known: a file that lists them again changes nothing.
+    pub(crate) fn forget(&mut self, packs: &HashSet<PackId>) {
+        let numbers: HashSet<u32> = packs.iter().filter_map(|pack| self.numbers.get(pack).copied()).collect();
+        let stays = |entry: &Entry| !numbers.contains(&(entry.pack & !TREE));
+        self.entries.retain(stays);
+        self.recent.retain(|_, entries| {
+            entries.retain(stays);
+            !entries.is_empty()
+        });
     }
 
     /// Whether any index lists this pack.

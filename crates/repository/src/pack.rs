@@ -33,7 +33,8 @@ impl PackedBlob {
         if self.uncompressed > 0 { self.uncompressed } else { self.length.saturating_sub(OVERHEAD as u32) }
     }
 
-    fn entry_size(&self) -> usize {
+    /// Its size in the header.
+    pub(crate) fn entry_size(&self) -> usize {
         if self.uncompressed > 0 { COMPRESSED_ENTRY } else { PLAIN_ENTRY }
     }
 }

@@ -1,6 +1,6 @@
 //! A repository: opened with a password, its index in memory, its files read and written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use basekeep_store::{ErrorKind, Object, Put, Store, StoreError};
@@ -13,8 +13,8 @@ use crate::id::sha256;
 use crate::index::Index;
 use crate::index_file::PackContents;
 use crate::{
-    Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout, snapshot, sync,
-    unpacked,
+    PackId, Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout, snapshot,
+    sync, unpacked,
 };
 
 /// Small files that are fetched at the same time.
@@ -73,8 +73,13 @@ impl Repository {
         let key_name = format!("{}{}", layout::KEYS, hex::encode(sha256(&contents)));
         put_new(&*store, &key_name, contents.into()).await?;
         // `config` is the one file whose name is not its hash: it must be ours, not that of another init.
-        match store.put(layout::CONFIG, key.seal(&json).into()).await? {
+        let sealed = Bytes::from(key.seal(&json));
+        match store.put(layout::CONFIG, sealed.clone()).await? {
             Put::Written => Ok(Self::with(store, key, config)),
+            // The answer to our own put was lost.
+            Put::AlreadyExists if store.get(layout::CONFIG).await? == sealed => {
+                Ok(Self::with(store, key, config))
+            }
             Put::AlreadyExists => {
                 store.delete(&key_name).await?;
                 Err(RepositoryError::AlreadyExists { location })
@@ -187,6 +192,27 @@ impl Repository {
     /// Index files that the last [`Repository::load_index`] could not read, each with the reason.
     pub fn unreadable_index_files(&self) -> Vec<(String, String)> {
         sync::read(&self.shared.index).unreadable.clone()
+    }
+
+    /// Compares the index with the packs that are there, by name and size, and forgets (in memory) the blobs of those that
+    /// are missing or cut off, so that a writer stores them again. Gives the keys of these packs. Call it before a backup,
+    /// after [`Repository::load_index`]; it costs one listing.
+    pub async fn forget_missing_packs(&self) -> Result<Vec<String>> {
+        let stored = self.list_ids(layout::DATA).await?;
+        let stored: HashMap<String, u64> = stored.into_iter().map(|pack| (pack.key, pack.size)).collect();
+        let mut index = sync::write(&self.shared.index);
+        let bad: HashSet<PackId> = index
+            .index
+            .pack_sizes()
+            .into_iter()
+            .filter_map(|(pack, size)| (stored.get(&layout::pack(pack)) != Some(&size)).then_some(pack))
+            .collect();
+        if !bad.is_empty() {
+            index.index.forget(&bad);
+        }
+        let mut bad: Vec<String> = bad.into_iter().map(layout::pack).collect();
+        bad.sort();
+        Ok(bad)
     }
 
     pub(crate) async fn read_index_file(&self, key: String) -> (String, Result<Vec<PackContents>>) {

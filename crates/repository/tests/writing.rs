@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basekeep_repository::{FileContent, Repository, RepositoryError, TreeBuilder, WriterOptions};
-use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Rule, Store};
+use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Retry, RetryPolicy, Rule, Store};
 use jiff::Timestamp;
 
 use crate::support::*;
@@ -38,6 +38,18 @@ async fn an_init_that_was_interrupted_can_be_repeated() {
     let repository = Repository::init(faults.clone(), &password(), quick()).await.unwrap();
     assert_eq!(keys(&*faults, "keys/").await.len(), 1);
     backup(&repository, &files(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_whose_answers_are_lost_makes_a_repository_that_opens() {
+    for prefix in ["config", "keys/"] {
+        let faults = Arc::new(Faults::new(Arc::new(Memory::new())));
+        faults.inject(Rule::nth(0, Operation::Put, prefix, Fault::After(ErrorKind::Transient)));
+        let policy = RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() };
+        let store: Arc<dyn Store> = Arc::new(Retry::new(faults, policy));
+        let repository = Repository::init(store.clone(), &password(), quick()).await.unwrap();
+        assert_eq!(Repository::open(store, &password()).await.unwrap().id(), repository.id());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,4 +312,26 @@ async fn a_slow_store_holds_the_streams_up_instead_of_filling_the_memory() {
     };
     assert!(tokio::time::timeout(Duration::from_secs(3), stuck).await.is_err(), "the store takes nothing");
     assert!((40..100).contains(&sent), "{sent} MiB went in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_missing_or_cut_off_pack_held_is_stored_again() {
+    let (store, repository) = in_memory().await;
+    let first = backup(&repository, &files(1)).await.unwrap();
+    assert!(repository.forget_missing_packs().await.unwrap().is_empty());
+    let mut packs = store.list("data/").await.unwrap();
+    packs.sort_by_key(|pack| std::cmp::Reverse(pack.size));
+    store.delete(&packs[0].key).await.unwrap();
+    let cut = store.get(&packs[1].key).await.unwrap().slice(..1000).to_vec();
+    replace(&*store, &packs[1].key, cut).await;
+
+    let opened = Repository::open(store, &password()).await.unwrap();
+    opened.load_index().await.unwrap();
+    let mut bad = vec![packs[0].key.clone(), packs[1].key.clone()];
+    bad.sort();
+    assert_eq!(opened.forget_missing_packs().await.unwrap(), bad);
+    let second = backup(&opened, &files(1)).await.unwrap();
+    assert_holds(&opened, &second, &files(1)).await;
+    // The first snapshot is whole again too: its blobs are the same.
+    assert_holds(&opened, &first, &files(1)).await;
 }

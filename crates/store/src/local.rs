@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,7 +125,12 @@ fn put(root: &Path, path: &Path, data: &[u8]) -> io::Result<Put> {
     unfinished.file.sync_all().or_else(unsupported_is_fine)?;
     match fs::hard_link(&unfinished.path, path) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return already_there(path),
+        // A network file system that repeats a request may answer so to a link that it has just made.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if unfinished.file.metadata()?.nlink() < 2 {
+                return already_there(path);
+            }
+        }
         // File systems without hard links (exFAT, some network mounts).
         Err(error) if is_unsupported(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
             if path.try_exists()? {

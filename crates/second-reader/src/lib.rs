@@ -1,0 +1,1 @@
+//! Nothing but tests: `rustic_core`, an independent implementation, reads what `basekeep-repository` writes.
