@@ -137,3 +137,68 @@ pub(crate) fn open_blob(
     };
     open().map_err(|reason| RepositoryError::DamagedBlob { pack: place.pack, blob: blob.id, reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use basekeep_store::{Memory, Store};
+
+    use crate::pack::{self, PackedBlob};
+    use crate::{CheckOptions, InitOptions, PackId, SnapshotId, index_file, snapshot};
+
+    use super::*;
+
+    fn node(name: &str, content: Vec<BlobId>, size: u64, subtree: Option<TreeId>) -> Node {
+        let kind = if subtree.is_some() { NodeKind::Dir } else { NodeKind::File };
+        Node { name: name.into(), kind, mode: 0o600, modified: None, size, content, subtree }
+    }
+
+    /// Old programs put trees and data into the same packs, and repositories of theirs are still about.
+    #[tokio::test]
+    async fn packs_that_mix_trees_and_data_are_read_and_checked() {
+        let options = InitOptions { scrypt_log_n: Some(10) };
+        let store = Arc::new(Memory::new());
+        let repository = Repository::init(store.clone(), &"x".into(), options).await.unwrap();
+        let key = &repository.shared.key;
+        let owner = crate::tree::Owner { uid: 0, gid: 0, user: "" };
+        let data = b"content of the file".to_vec();
+        let below = Tree { nodes: vec![node("file", vec![BlobId::of(&data)], data.len() as u64, None)] }
+            .encode(owner);
+        let root = Tree { nodes: vec![node("shop", vec![], 0, Some(TreeId::of(&below)))] }.encode(owner);
+        let root_id = TreeId::of(&root);
+        let (mut bytes, mut blobs) = (Vec::new(), Vec::new());
+        for (kind, plain) in [(BlobKind::Tree, below), (BlobKind::Data, data.clone()), (BlobKind::Tree, root)]
+        {
+            let packed = zstd::bulk::compress(&plain, 1).unwrap();
+            let smaller = packed.len() < plain.len();
+            let sealed = key.seal(if smaller { &packed } else { &plain });
+            blobs.push(PackedBlob {
+                id: BlobId::of(&plain),
+                kind,
+                offset: bytes.len() as u32,
+                length: sealed.len() as u32,
+                uncompressed: if smaller { plain.len() as u32 } else { 0 },
+            });
+            bytes.extend_from_slice(&sealed);
+        }
+        let header = key.seal(&pack::encode_header(&blobs));
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        let id = PackId::of(&bytes);
+        store.put(&layout::pack(id), bytes.into()).await.unwrap();
+        repository.write_json(layout::INDEX, index_file::encode(&[(id, blobs)]).unwrap()).await.unwrap();
+        let json =
+            format!(r#"{{"time":"2020-01-01T00:00:00Z","tree":"{root_id}","paths":null}}"#).into_bytes();
+        let snapshot = snapshot::decode(SnapshotId::of(&json), &json).unwrap();
+        repository.write_json(layout::SNAPSHOTS, json).await.unwrap();
+
+        repository.load_index().await.unwrap();
+        let file = repository.node_at(&snapshot, "/shop/file").await.unwrap().unwrap();
+        assert_eq!(repository.read_small(&file, 100).await.unwrap(), data);
+        let report =
+            repository.check(&CheckOptions { read_data: true, snapshots: None }, &|_| {}).await.unwrap();
+        assert!(report.damage.is_empty() && report.notes.is_empty(), "{report:?}");
+        assert_eq!((report.snapshots, report.blobs_read), (1, 3));
+    }
+}
