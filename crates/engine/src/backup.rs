@@ -92,6 +92,20 @@ async fn locked(
     interrupt: &Interrupt,
 ) -> Result<BackupReport, EngineError> {
     repository.load_index().await.doing(|| "read the repository's index")?;
+    // Blobs of packs that are gone are stored again instead of being referred to.
+    let lost = repository.forget_missing_packs().await.doing(|| "look at the repository's packs")?;
+    if let Some(first) = lost.first() {
+        observer.event(Event::Warning {
+            code: "packs-missing".into(),
+            message: format!(
+                "{} of the repository's packs are missing or cut off, {first} among them",
+                lost.len()
+            ),
+            hint: Some(
+                "`basekeep verify` names the snapshots that they belong to; this backup is whole".into(),
+            ),
+        });
+    }
     for attempt in 1.. {
         let writer = repository.writer(lock, WriterOptions::default());
         let read = read_everything(repository, &writer, source, options, observer);

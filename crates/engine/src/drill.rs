@@ -215,7 +215,7 @@ impl Drill<'_> {
         .await?;
         began.end(format!(
             "{}, {}",
-            counted(definitions as u64, "definition", "definitions"),
+            counted(definitions, "definition", "definitions"),
             counted(lines.len() as u64, "difference", "differences")
         ));
         differences.extend(lines);
