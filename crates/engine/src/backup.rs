@@ -12,11 +12,10 @@ mod plan;
 mod progress;
 mod tables;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use basekeep_postgres::{ConnectOptions, session};
+use basekeep_postgres::{ConnectOptions, Environment, session};
 use basekeep_repository::{Lock, LockMode, Repository, Writer, WriterOptions};
 
 use crate::stored::manifest::Manifest;
@@ -40,8 +39,8 @@ pub struct BackupOptions {
     pub jobs: Option<usize>,
     /// Read nothing but the catalog and say what would be done.
     pub dry_run: bool,
-    /// The pg_dump to use; found otherwise.
-    pub pg_dump: Option<PathBuf>,
+    /// Where pg_dump is looked for; this process's environment otherwise.
+    pub environment: Option<Environment>,
 }
 
 /// What a backup did.

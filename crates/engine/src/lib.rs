@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod config;
+mod definitions;
 pub mod drill;
 mod error;
 mod event;

@@ -43,7 +43,11 @@ pub(crate) async fn backed_up(database: &TestDatabase) -> Backup {
     let repository = repository().await;
     let source = Source { name: "shop".into(), connect: database.options() };
     let major = database.cluster().server().major;
-    let options = BackupOptions { pg_dump: Some(tool("pg_dump", major)), ..BackupOptions::default() };
+    let programs = tool("pg_dump", major);
+    let folder = programs.parent().unwrap().display().to_string();
+    let environment =
+        Environment { vars: [("BASEKEEP_POSTGRES_BIN".to_owned(), folder)].into(), home: None, user: None };
+    let options = BackupOptions { environment: Some(environment), ..BackupOptions::default() };
     let report = backup(&repository, &source, &options, Arc::new(Events::default()), &Interrupt::never())
         .await
         .unwrap();

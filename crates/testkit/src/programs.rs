@@ -91,6 +91,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     std::iter::once(cache().join("bin"))
         .chain(env::split_paths(&path))
+        // Debian keeps servers there, which an ordinary user's PATH leaves out.
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|directory| directory.join(name))
         .find(|program| program.is_file())
 }

@@ -104,7 +104,7 @@ async fn one(
         tags: command.tags.clone(),
         jobs: command.jobs.map(usize::from),
         dry_run: command.dry_run,
-        pg_dump: None,
+        environment: None,
     };
     context.output.note(&format!("backing up {} ({})", source.name, source.connect.redacted()));
     let observer = context.observer_of(&source.name);

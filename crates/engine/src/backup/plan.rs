@@ -224,10 +224,7 @@ fn refuse_blocked(found: &Preflight) -> Result<(), EngineError> {
 }
 
 fn pg_dump(options: &BackupOptions, server_version: u32) -> Result<PgDump, EngineError> {
-    let mut environment = Environment::of_process();
-    if let Some(folder) = options.pg_dump.as_deref().and_then(std::path::Path::parent) {
-        environment.vars.insert("BASEKEEP_POSTGRES_BIN".into(), folder.to_string_lossy().into_owned());
-    }
+    let environment = options.environment.clone().unwrap_or_else(Environment::of_process);
     cluster::find_pg_dump(&environment, server_version)
         .map_err(|error| EngineError::failed(error.to_string()).hints_from(error.hints()))
 }

@@ -1,13 +1,11 @@
 //! The restored database's definitions against the snapshot's, both as pg_dump sees them.
 
-use std::process::Stdio;
-
 use basekeep_archive::{self as archive, Archive, CompareOptions, Difference, DifferenceKind, compare};
 use basekeep_postgres::cluster::find_pg_dump;
 use basekeep_postgres::{ConnectOptions, Environment};
-use tokio::process::Command;
 
 use crate::EngineError;
+use crate::definitions::{self, DumpError};
 
 /// What a line of a difference shows of a definition.
 const SHOWN: usize = 160;
@@ -66,30 +64,11 @@ async fn dump(
         let hints = error.hints();
         EngineError::failed(error.to_string()).hints_from(hints)
     })?;
-    let mut command = Command::new(&program.path);
-    command.args(["--format=custom", "--schema-only", "--compress=0", "--no-password"]);
-    if let Some(encoding) = expected.encoding() {
-        command.arg(format!("--encoding={encoding}"));
-    }
-    for name in options.child_environment_removed() {
-        command.env_remove(name);
-    }
-    let output = command
-        .envs(options.child_environment())
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| {
-            EngineError::failed(format!("start {}: {error}", program.path.display())).caused_by(error)
-        })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let first = said.lines().next().unwrap_or("it said nothing");
-        return Err(EngineError::failed(format!("pg_dump of the restored database failed: {first}")));
-    }
-    Archive::parse(&output.stdout)
-        .map(Archive::into_directory)
-        .map_err(|error| EngineError::failed(format!("read the archive of the restored database: {error}")))
+    let encoding = expected.encoding().map(ToString::to_string);
+    definitions::dump(&program, options, encoding.as_deref(), &[]).await.map_err(|error| match error {
+        DumpError::Broken(error) => error.within("describe the restored database"),
+        DumpError::Refused { message, .. } => {
+            EngineError::failed(format!("pg_dump of the restored database failed: {message}"))
+        }
+    })
 }

@@ -33,7 +33,11 @@ read -r order
 if [ "$order" = keep ]; then exit 0; fi
 if [ -n "$server" ]; then
     kill -QUIT "$server" 2>/dev/null
+    # A server that has just been started may not have taken notice of the signal.
+    (sleep 2; kill -QUIT "$server"; sleep 3; kill -KILL "$server") >/dev/null 2>&1 &
+    again=$!
     wait "$server"
+    kill "$again" 2>/dev/null
 fi
 if [ "$order" != retry ]; then rm -rf "$socket" "$dir"; fi
 "#;
