@@ -7,7 +7,8 @@
 #   sh restore.sh "host=HOST user=USER dbname=target"
 #
 # GLOBALS=no    leaves roles and memberships alone
-# JOBS=4        how many connections load at once
+# JOBS=4        loads with four connections, which is faster. pg_restore may then deadlock with itself where partitioned
+#               tables have foreign keys: start again with an empty database and without JOBS.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -20,5 +21,5 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 if [ "${GLOBALS:-yes}" = yes ] && [ -f "$here/globals.sql" ]; then
   psql -X -q -v ON_ERROR_STOP=1 -d "$target" -f "$here/globals.sql"
 fi
-pg_restore --exit-on-error -j "${JOBS:-4}" -d "$target" "$here/database"
+pg_restore --exit-on-error -j "${JOBS:-1}" -d "$target" "$here/database"
 echo "restored into $target"
