@@ -197,6 +197,6 @@ mod tests {
         let password = options.child_environment().into_iter().find(|(name, _)| name == "PGPASSWORD");
         assert_eq!(password.map(|(_, value)| value), Some("from-env".into()));
         assert!(!format!("{config:?} {options:?}").contains("from-env"));
-        assert!(config.source("b").unwrap_err().hints()[0].contains("its sources are a"));
+        assert!(config.source("elsewhere").unwrap_err().hints()[0].contains("its sources are a"));
     }
 }

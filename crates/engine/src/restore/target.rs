@@ -43,7 +43,10 @@ pub(super) async fn connect(options: &ConnectOptions, create_database: bool) -> 
         return Client::connect(options, super::APPLICATION_NAME).await.map_err(|error| {
             let missing = error.sqlstate() == Some(NO_SUCH_DATABASE);
             let error = EngineError::from(error).within(format!("connect to {}", options.redacted()));
-            if missing { error.hint("`--create-database` creates it") } else { error }
+            if missing {
+                return EngineError::usage(error.message()).hint("`--create-database` creates it");
+            }
+            error
         });
     }
     let mut last: Option<Error> = None;
