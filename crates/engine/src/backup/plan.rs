@@ -229,10 +229,11 @@ fn pg_dump(options: &BackupOptions, server_version: u32) -> Result<PgDump, Engin
         .map_err(|error| EngineError::failed(error.to_string()).hints_from(error.hints()))
 }
 
-/// As many connections as cores, within what the server still has free.
+/// One connection more than cores, so that one waits for the server while others keep the cores busy; within what the
+/// server still has free.
 fn jobs(options: &BackupOptions, found: &Preflight) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let wanted = options.jobs.unwrap_or_else(|| cores.clamp(1, 8));
+    let wanted = options.jobs.unwrap_or_else(|| cores.clamp(1, 8) + 1);
     // One connection is the leader's and one is pg_dump's.
     let free = usize::try_from(found.facts.free_connections - 2).unwrap_or(0);
     wanted.clamp(1, free.max(1))
