@@ -1,5 +1,5 @@
-//! A store with injected faults, for tests: failures before and after an operation took effect, torn writes, delays;
-//! and it counts what was asked of it.
+//! A store with injected faults, for tests: failures before and after an operation took effect, torn writes, delays, and the
+//! end of the process at a chosen operation; and it counts what was asked of it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,6 +27,15 @@ pub enum Fault {
     },
     /// Succeeds after a pause.
     Delay(Duration),
+    /// The process ends at once, as if killed, and the operation did nothing.
+    KillBefore,
+    /// The operation takes effect, and the process ends at once before anybody hears of it.
+    KillAfter,
+    /// A put leaves only the first bytes under the key, and the process ends at once. Other operations: as `KillBefore`.
+    KillTorn {
+        /// How many bytes arrive.
+        keep: usize,
+    },
 }
 
 /// Which operations a fault hits.
@@ -55,6 +64,11 @@ impl Rule {
         Self { operation: Some(operation), prefix: prefix.to_owned(), skip: nth, times: 1, fault }
     }
 
+    /// `fault` on the `nth` (from 0) of all operations, whatever they do and on which key.
+    pub fn nth_of_all(nth: u64, fault: Fault) -> Self {
+        Self { operation: None, prefix: String::new(), skip: nth, times: 1, fault }
+    }
+
     fn hits(&mut self, operation: Operation, key: &str) -> bool {
         if self.operation.is_some_and(|wanted| wanted != operation) || !key.starts_with(&self.prefix) {
             return false;
@@ -80,13 +94,18 @@ struct State {
 #[derive(Debug)]
 pub struct Faults {
     inner: Arc<dyn Store>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Faults {
     /// No faults yet.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Mutex::default() }
+        Self { inner, state: Arc::default() }
+    }
+
+    /// Wraps another store with the same rules and the same counters: work on two stores counts as one sequence.
+    pub fn beside(&self, inner: Arc<dyn Store>) -> Self {
+        Self { inner, state: self.state.clone() }
     }
 
     /// Adds a rule. The first rule that matches an operation decides.
@@ -102,6 +121,12 @@ impl Faults {
     /// How often this was asked so far, failures included.
     pub fn count(&self, operation: Operation) -> u64 {
         self.state().counts.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// How many operations of any kind this was asked for so far, failures included. The next one has this number in
+    /// [`Rule::nth_of_all`] when the rule is injected before the first.
+    pub fn total(&self) -> u64 {
+        self.state().counts.values().sum()
     }
 
     /// Everything asked so far, in order.
@@ -148,6 +173,12 @@ impl Faults {
                 tokio::time::sleep(pause).await;
                 work.await
             }
+            Some(Fault::KillBefore | Fault::KillTorn { .. }) => std::process::abort(),
+            Some(Fault::KillAfter) => {
+                // An operation that failed by itself has no effect to die after; its error is the caller's to see.
+                work.await?;
+                std::process::abort()
+            }
         }
     }
 }
@@ -159,6 +190,10 @@ impl Store for Faults {
             Some(Fault::Torn { keep, kind }) => {
                 self.inner.put(key, data.slice(..keep.min(data.len()))).await?;
                 Err(StoreError::new(kind, Operation::Put, key, "injected torn write"))
+            }
+            Some(Fault::KillTorn { keep }) => {
+                self.inner.put(key, data.slice(..keep.min(data.len()))).await?;
+                std::process::abort()
             }
             fault => Self::apply(fault, Operation::Put, key, self.inner.put(key, data)).await,
         }
