@@ -7,17 +7,22 @@ mod dotenv;
 mod password;
 mod paths;
 mod read;
+mod sizes;
+mod storage;
 
 use std::path::{Path, PathBuf};
 
 use basekeep_postgres::{ConnectOptions, Environment, Secret};
 
 use crate::backup::Source;
+use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
 
 pub use dotenv::Dotenv;
 pub use password::PasswordFrom;
-pub use paths::expand;
+pub use paths::{expand, is_url};
+pub use sizes::{MaxUnused, size};
+pub use storage::{ReplicaEntry, RepositoryEntry, StorageEntry};
 
 /// The file's name.
 pub const FILE_NAME: &str = "basekeep.toml";
@@ -29,17 +34,25 @@ pub struct Config {
     pub file: PathBuf,
     /// `[repository]`.
     pub repository: RepositoryEntry,
+    /// `[[replica]]`, in the order of the file. Their names are unique, and so are their places.
+    pub replicas: Vec<ReplicaEntry>,
     /// `[source.*]`, in the order of the file.
     pub sources: Vec<SourceEntry>,
+    /// `[profile.*]`, in the order of the file.
+    pub profiles: Vec<ProfileEntry>,
 }
 
-/// `[repository]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RepositoryEntry {
-    /// A folder (absolute by now) or a URL.
-    pub url: Option<String>,
-    /// Where its password comes from.
-    pub password: Option<PasswordFrom>,
+/// `[profile.<name>]`: what happens to the snapshots of the sources that name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileEntry {
+    /// Its name.
+    pub name: String,
+    /// What `forget` keeps; `None` where the profile says nothing about it.
+    pub keep: Option<Policy>,
+    /// From which age on `prune` compresses packs again, harder.
+    pub recompress_after: Option<Span>,
+    /// How much unused data `prune` leaves in packs.
+    pub max_unused: Option<MaxUnused>,
 }
 
 /// `[source.<name>]`.
@@ -53,6 +66,8 @@ pub struct SourceEntry {
     pub password: Option<PasswordFrom>,
     /// The project's folder. Its `.env.local` and `.env` are looked into for the variable of `password_env`.
     pub project: Option<PathBuf>,
+    /// The profile that it names; the file has it.
+    pub profile: Option<String>,
 }
 
 impl Config {
@@ -88,6 +103,22 @@ impl Config {
             .take_while(|f| f.starts_with(root))
             .map(|f| f.join(FILE_NAME))
             .find(|file| file.is_file())
+    }
+
+    /// The profile of that name.
+    pub fn profile(&self, name: &str) -> Option<&ProfileEntry> {
+        self.profiles.iter().find(|profile| profile.name == name)
+    }
+
+    /// The profile of the source of that name, where it has one.
+    pub fn profile_of(&self, source: &str) -> Option<&ProfileEntry> {
+        let source = self.sources.iter().find(|entry| entry.name == source)?;
+        self.profile(source.profile.as_deref()?)
+    }
+
+    /// The replica of that name.
+    pub fn replica(&self, name: &str) -> Option<&ReplicaEntry> {
+        self.replicas.iter().find(|replica| replica.name == name)
     }
 
     /// The source of that name. The error names the nearest one.

@@ -14,6 +14,7 @@ pub mod listing;
 pub mod objects;
 pub mod repositories;
 pub mod restore;
+pub mod retention;
 pub mod stored;
 pub mod verify;
 pub mod words;

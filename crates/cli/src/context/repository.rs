@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use basekeep_engine::config::{Dotenv, PasswordFrom, expand};
+use basekeep_engine::config::{Dotenv, PasswordFrom, expand, is_url};
 use basekeep_engine::postgres::{Environment, Secret};
 use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::{EngineError, ErrorKind};
@@ -139,7 +139,7 @@ pub(crate) fn variables(env: &Environment, name: &str) -> Result<Option<Password
 
 /// A folder as an absolute path; URLs stay as they are.
 pub(crate) fn absolute(url: &str, env: &Environment) -> Result<String, EngineError> {
-    if url.contains("://") {
+    if is_url(url) {
         return Ok(url.to_owned());
     }
     // restic spells a folder `local:/path` too.

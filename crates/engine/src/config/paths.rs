@@ -15,6 +15,11 @@ pub fn expand(path: &str, base: &Path, env: &Environment) -> PathBuf {
     base.join(expanded.unwrap_or_else(|| PathBuf::from(path))).components().collect()
 }
 
+/// Whether a repository's place is a URL rather than a folder: it has a scheme, or restic's `s3:` in front.
+pub fn is_url(place: &str) -> bool {
+    place.contains("://") || place.starts_with("s3:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,10 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
+mod profile;
+mod storage;
+mod values;
+
+use std::borrow::Cow;
 use std::path::Path;
 
 use basekeep_postgres::{Environment, Secret};
@@ -9,10 +14,10 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, PasswordFrom, RepositoryEntry, SourceEntry, expand, nearest, usage};
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 2] = ["repository", "source"];
+const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const REPOSITORY_KEYS: [&str; 4] = ["url", "password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 5] = ["url", "password_env", "password_file", "password_command", "project"];
+const SOURCE_KEYS: [&str; 6] =
+    ["url", "password_env", "password_file", "password_command", "project", "profile"];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
     let reader = Reader { text, file, folder: file.parent().unwrap_or(Path::new(".")), env };
@@ -37,34 +42,43 @@ impl Reader<'_> {
         let mut config = Config {
             file: self.file.to_owned(),
             repository: RepositoryEntry::default(),
+            replicas: Vec::new(),
             sources: Vec::new(),
+            profiles: Vec::new(),
         };
         if let Some(value) = table.get("repository") {
             config.repository = self.repository(self.table(value, "repository")?)?;
         }
-        if let Some(value) = table.get("source") {
-            let mut sources: Vec<_> = self.table(value, "source")?.iter().collect();
-            sources.sort_by_key(|(name, _)| name.span().start);
-            for (name, value) in sources {
-                config.sources.push(self.source(name, value)?);
-            }
+        if let Some(value) = table.get("replica") {
+            config.replicas = self.replicas(value, &config.repository)?;
+        }
+        for (name, value) in self.sections(table, "profile")? {
+            config.profiles.push(self.profile(name, value)?);
+        }
+        for (name, value) in self.sections(table, "source")? {
+            config.sources.push(self.source(name, value, &config)?);
         }
         Ok(config)
     }
 
-    fn repository(&self, table: &DeTable<'_>) -> Result<RepositoryEntry, EngineError> {
-        self.check_keys(table, "in [repository]", &REPOSITORY_KEYS)?;
-        let url = self.string(table, "url")?.map(|url| {
-            let is_path = !url.contains("://");
-            if is_path { expand(url, self.folder, self.env).display().to_string() } else { url.to_owned() }
-        });
-        Ok(RepositoryEntry { url, password: self.password(table)? })
+    /// The sections `[kind.NAME]`, in the order of the file.
+    #[allow(clippy::type_complexity)] // a section's name and content, both with their places
+    fn sections<'t>(
+        &self,
+        table: &'t DeTable<'_>,
+        kind: &str,
+    ) -> Result<Vec<(&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>)>, EngineError> {
+        let Some(value) = table.get(kind) else { return Ok(Vec::new()) };
+        let mut sections: Vec<_> = self.table(value, kind)?.iter().collect();
+        sections.sort_by_key(|(name, _)| name.span().start);
+        Ok(sections)
     }
 
     fn source(
         &self,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
+        name: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
+        config: &Config,
     ) -> Result<SourceEntry, EngineError> {
         let at = name.span().start;
         let name = name.get_ref();
@@ -82,12 +96,33 @@ impl Reader<'_> {
                 .hint("add a line such as url = \"postgresql://postgres@127.0.0.1:5432/postgres\"")
         })?;
         let project = self.string(table, "project")?.map(|path| expand(path, self.folder, self.env));
+        let profile = self.string(table, "profile")?.map(str::to_owned);
+        if let Some(profile) = &profile
+            && config.profile(profile).is_none()
+        {
+            let at = self.position(table, "profile");
+            return Err(self.unknown_profile(at, profile, config));
+        }
         Ok(SourceEntry {
             name: name.clone().into_owned(),
             url: Secret::new(url),
             password: self.password(table)?,
             project,
+            profile,
         })
+    }
+
+    fn unknown_profile(&self, at: usize, name: &str, config: &Config) -> EngineError {
+        let names: Vec<&str> = config.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        let error = self.wrong(at, format!("there is no profile '{}' in this file", name.escape_debug()));
+        match nearest(name, &names) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None if names.is_empty() => error.hint(format!(
+                "add a section [profile.{}] with a line such as keep = {{ daily = 14, monthly = 12 }}",
+                name.escape_debug()
+            )),
+            None => error.hint(format!("its profiles are {}", names.join(", "))),
+        }
     }
 
     fn password(&self, table: &DeTable<'_>) -> Result<Option<PasswordFrom>, EngineError> {
@@ -107,25 +142,6 @@ impl Reader<'_> {
             found = Some((key, from));
         }
         Ok(found.map(|(_, from)| from))
-    }
-
-    fn table<'t>(&self, value: &'t Spanned<DeValue<'_>>, name: &str) -> Result<&'t DeTable<'t>, EngineError> {
-        match value.get_ref() {
-            DeValue::Table(table) => Ok(table),
-            _ => Err(self.wrong(value.span().start, format!("`{name}` must be a section"))),
-        }
-    }
-
-    /// A string that is there and not empty.
-    fn string<'t>(&self, table: &'t DeTable<'_>, key: &str) -> Result<Option<&'t str>, EngineError> {
-        let Some(value) = table.get(key) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::String(text) if text.trim().is_empty() => Err(self
-                .wrong(value.span().start, format!("`{key}` is empty"))
-                .hint("remove the line, or fill it in")),
-            DeValue::String(text) => Ok(Some(text)),
-            _ => Err(self.wrong(value.span().start, format!("`{key}` must be a text in quotes"))),
-        }
     }
 
     fn check_keys(&self, table: &DeTable<'_>, place: &str, known: &[&str]) -> Result<(), EngineError> {
@@ -169,25 +185,32 @@ fn forbidden_or_near(name: &str, known: &[&str]) -> Option<String> {
     if name == "sources" && known.contains(&"source") {
         return Some("did you mean [source.NAME]?".into());
     }
+    if (name == "replicas" && known.contains(&"replica"))
+        || (name == "profiles" && known.contains(&"profile"))
+    {
+        let section = if name == "replicas" { "[[replica]]" } else { "[profile.NAME]" };
+        return Some(format!("did you mean {section}?"));
+    }
     nearest(name, known).map(|near| format!("did you mean `{near}`?"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    fn parse(text: &str) -> Result<Config, EngineError> {
+    pub(super) fn parse(text: &str) -> Result<Config, EngineError> {
         let env = Environment { home: Some("/home/ada".into()), ..Environment::default() };
         read(text, Path::new("/project/basekeep.toml"), &env)
     }
 
     #[track_caller]
-    fn refused(text: &str, message: &str, hint: &str) {
+    pub(super) fn refused(text: &str, message: &str, hint: &str) {
         let error = parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert_eq!(error.message(), message);
-        assert!(error.hints().iter().any(|h| h.contains(hint)), "{:?}", error.hints());
+        let hinted = hint.is_empty() || error.hints().iter().any(|h| h.contains(hint));
+        assert!(hinted, "{:?}", error.hints());
     }
 
     #[test]
@@ -226,6 +249,11 @@ mod tests {
             "\n[source.a]\nurl = \"postgresql://h\"\nexclude_data = []\n",
             "/project/basekeep.toml:4: unknown key `exclude_data` in [source.a]",
             "knows `url`, `password_env`",
+        );
+        refused(
+            "[[replicas]]\n",
+            "/project/basekeep.toml:1: unknown key `replicas` at the top of the file",
+            "[[replica]]",
         );
         refused(
             "[repositry]\n",
