@@ -34,7 +34,7 @@ mod writer;
 pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
 pub use error::{LockHolder, RepositoryError, Result};
 pub use id::{BlobId, PackId, SnapshotId, TreeId};
-pub use lock::{Lock, LockMode, LockOptions};
+pub use lock::{Lock, LockInfo, LockMode, LockOptions, LockSelection, Released, RemovedLocks, StaleReason};
 pub use password::Password;
 pub use read::BlobStream;
 pub use repository::{InitOptions, Repository};

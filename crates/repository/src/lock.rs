@@ -1,19 +1,29 @@
 //! Locks, as stock restic makes and honours them: a shared one for readers and writers, an exclusive one for whoever
 //! deletes. A lock is refreshed every 5 minutes and stale after 30.
+//!
+//! A lock file is only advice: nothing stops a process whose lock was removed. So whoever writes or deletes asks the
+//! storage, at the moments that matter, whether its lock is still there ([`Lock::confirm`]).
 
 mod file;
+mod moment;
+mod others;
+mod state;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use basekeep_store::ErrorKind;
-use jiff::Timestamp;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::lock::file::LockFile;
-use crate::{Repository, RepositoryError, Result, layout, sync};
+pub use crate::lock::others::{LockInfo, LockSelection, RemovedLocks, StaleReason};
+
+use crate::lock::others::Clock;
+pub(crate) use crate::lock::state::LockState;
+use crate::{Repository, RepositoryError, Result, sync};
+
+/// Lock files that this process is done with and may not delete. They never conflict with its next locks.
+static LEFT_BEHIND: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Whom a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,39 +66,38 @@ pub struct Lock {
     refreshing: Option<JoinHandle<()>>,
 }
 
-/// What a writer watches.
-#[derive(Debug)]
-pub(crate) struct LockState {
-    repository: Repository,
-    mode: LockMode,
-    options: LockOptions,
-    held: Mutex<Held>,
-    lost: watch::Sender<Option<String>>,
-}
-
-#[derive(Debug)]
-struct Held {
-    file: String,
-    since: Timestamp,
-    /// Replaced ones that could not be deleted yet.
-    old: Vec<String>,
+/// What is left of a lock that was released.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Lock files that the storage does not let us delete. They become stale by themselves.
+    pub left_behind: Vec<String>,
 }
 
 impl Repository {
+    /// How long [`Repository::lock`] waits for others to release theirs; zero unless this was called.
+    pub fn wait_for_locks(&self, wait: Duration) {
+        *sync::lock(&self.shared.lock_wait) = wait;
+    }
+
     /// Locks the repository. Locks of others are honoured unless they are stale.
     ///
     /// Errors: [`RepositoryError::Locked`] names the holder.
     pub async fn lock(&self, mode: LockMode) -> Result<Lock> {
-        self.lock_with(mode, LockOptions::default()).await
+        let wait = *sync::lock(&self.shared.lock_wait);
+        self.lock_with(mode, LockOptions { wait, ..LockOptions::default() }).await
     }
 
     /// Like [`Repository::lock`], with other times.
     pub async fn lock_with(&self, mode: LockMode, options: LockOptions) -> Result<Lock> {
         let deadline = Instant::now() + options.wait;
         let mut pause = Duration::from_millis(500);
+        let mut told = false;
         loop {
             match self.try_lock(mode, &options).await {
-                Err(RepositoryError::Locked { .. }) if Instant::now() < deadline => {
+                Err(error @ RepositoryError::Locked { .. }) if Instant::now() < deadline => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("{error}; waiting for it");
+                    }
                     tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
                     pause = (pause * 2).min(Duration::from_secs(10));
                 }
@@ -98,56 +107,26 @@ impl Repository {
     }
 
     async fn try_lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock> {
-        self.refuse_conflicts(mode, options, None).await?;
-        let file = LockFile::ours(mode == LockMode::Exclusive);
-        let since = file.time;
-        let key = self.write_json(layout::LOCKS, file.encode()?).await?;
-        let state = Arc::new(LockState {
-            repository: self.clone(),
-            mode,
-            options: options.clone(),
-            held: Mutex::new(Held { file: key.clone(), since, old: Vec::new() }),
-            lost: watch::Sender::new(None),
-        });
-        let refreshing = Some(tokio::spawn(keep_fresh(state.clone())));
+        // Looking first spares others a lock that would be given back at once.
+        self.refuse_conflicts(mode, options.stale, Clock::Guessed, None).await?;
+        let state = Arc::new(LockState::make(self.clone(), mode, options.clone()).await?);
+        let refreshing = Some(tokio::spawn(state::keep_fresh(state.clone())));
         let lock = Lock { state, refreshing };
         tokio::time::sleep(options.settle).await;
-        match self.refuse_conflicts(mode, options, Some(&key)).await {
+        let own = lock.state.file();
+        let alone = async {
+            let clock = self.clock_of(&own).await?;
+            self.refuse_conflicts(mode, options.stale, clock, Some(&own)).await
+        };
+        match alone.await {
             Ok(()) => Ok(lock),
             Err(error) => {
-                lock.release().await?;
+                if let Err(left) = lock.release().await {
+                    tracing::warn!(error = %left, "a lock that was not needed could not be removed");
+                }
                 Err(error)
             }
         }
-    }
-
-    /// Looks at everybody's locks but our own, and removes those that are stale.
-    async fn refuse_conflicts(&self, mode: LockMode, options: &LockOptions, own: Option<&str>) -> Result<()> {
-        for object in self.list_ids(layout::LOCKS).await? {
-            if own == Some(object.key.as_str()) {
-                continue;
-            }
-            let file = match self.read_json(&object.key, LockFile::decode).await {
-                Ok(file) => file,
-                // Released meanwhile.
-                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => continue,
-                // Whoever crashed while writing it does not hold it; stock restic passes such locks over too.
-                Err(RepositoryError::Damaged { file, reason }) => {
-                    tracing::warn!(%file, %reason, "a lock file is damaged and is ignored");
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if file.is_stale(options.stale) {
-                tracing::info!(file = %object.key, "removing a stale lock");
-                if let Err(error) = self.shared.store.delete(&object.key).await {
-                    tracing::warn!(%error, "a stale lock could not be removed");
-                }
-            } else if mode == LockMode::Exclusive || file.exclusive {
-                return Err(RepositoryError::Locked { holder: Box::new(file.holder(object.key)) });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -157,17 +136,22 @@ impl Lock {
         self.state.check().is_err()
     }
 
-    /// Ends when the lock is lost, with the reason.
-    pub async fn lost(&self) -> String {
-        let mut lost = self.state.lost.subscribe();
-        match lost.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => String::new(),
-        }
+    /// Asks the storage whether the lock is still there. To be called before every step that would do harm without it:
+    /// a process that was suspended does not know for how long.
+    ///
+    /// Errors: [`RepositoryError::LockLost`], or why the storage could not be asked.
+    pub async fn confirm(&self) -> Result<()> {
+        self.state.confirm().await
     }
 
-    /// Releases it. Writers that still use it refuse to finish.
-    pub async fn release(mut self) -> Result<()> {
+    /// Ends when the lock is lost, with the reason.
+    pub async fn lost(&self) -> String {
+        self.state.lost().await
+    }
+
+    /// Releases it. Writers that still use it refuse to finish. Storage that refuses deletes is no error: the files stay
+    /// and become stale.
+    pub async fn release(mut self) -> Result<Released> {
         let refreshing = self.refreshing.take();
         self.state.give_back(refreshing).await
     }
@@ -187,120 +171,6 @@ impl Drop for Lock {
                     tracing::warn!(%error, "a lock could not be removed");
                 }
             });
-        }
-    }
-}
-
-impl LockState {
-    /// An error if the lock is held no more.
-    pub(crate) fn check(&self) -> Result<()> {
-        if let Some(reason) = self.lost.borrow().clone() {
-            return Err(RepositoryError::LockLost { reason });
-        }
-        let age = self.age();
-        if age >= self.give_up() {
-            // The machine slept, for example: the refreshing task has not noticed yet.
-            let reason = format!("it was not refreshed for {} seconds", age.as_secs());
-            return Err(RepositoryError::LockLost { reason });
-        }
-        Ok(())
-    }
-
-    /// By the wall clock, as others judge it.
-    fn age(&self) -> Duration {
-        let since = sync::lock(&self.held).since;
-        Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default()
-    }
-
-    /// The age from which others may soon take it for stale.
-    fn give_up(&self) -> Duration {
-        self.options.stale.saturating_sub(self.options.refresh)
-    }
-
-    fn lose(&self, reason: String) {
-        tracing::error!(%reason, "the lock on the repository is lost");
-        self.lose_first(reason);
-    }
-
-    /// The first reason stays.
-    fn lose_first(&self, reason: String) {
-        self.lost.send_if_modified(|lost| {
-            let first = lost.is_none();
-            lost.get_or_insert(reason);
-            first
-        });
-    }
-
-    /// Makes a new file and deletes the old one, so that there is one at any time.
-    async fn refresh(&self) -> Result<()> {
-        let store = &self.repository.shared.store;
-        let old = sync::lock(&self.held).file.clone();
-        match store.size(&old).await {
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                self.lose("somebody removed its file".to_owned());
-                return Ok(());
-            }
-            result => result?,
-        };
-        let file = LockFile::ours(self.mode == LockMode::Exclusive);
-        let since = file.time;
-        let key = self.repository.write_json(layout::LOCKS, file.encode()?).await?;
-        let old = {
-            let mut held = sync::lock(&self.held);
-            let replaced = std::mem::replace(&mut held.file, key);
-            held.old.push(replaced);
-            held.since = since;
-            held.old.clone()
-        };
-        for file in old {
-            match store.delete(&file).await {
-                Ok(()) => sync::lock(&self.held).old.retain(|left| *left != file),
-                Err(error) => tracing::warn!(%error, "a replaced lock file could not be deleted"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Stops refreshing, after a refresh that is under way, and removes the files.
-    async fn give_back(&self, refreshing: Option<JoinHandle<()>>) -> Result<()> {
-        self.lose_first("it was released".to_owned());
-        if let Some(refreshing) = refreshing {
-            let _ = refreshing.await;
-        }
-        let files = {
-            let mut held = sync::lock(&self.held);
-            let mut files = std::mem::take(&mut held.old);
-            files.push(held.file.clone());
-            files
-        };
-        let mut result = Ok(());
-        for file in files {
-            if let Err(error) = self.repository.shared.store.delete(&file).await {
-                result = Err(error.into());
-            }
-        }
-        result
-    }
-}
-
-async fn keep_fresh(state: Arc<LockState>) {
-    let mut pause = state.options.refresh;
-    let mut lost = state.lost.subscribe();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = lost.wait_for(Option::is_some) => return,
-        }
-        pause = match state.refresh().await {
-            Ok(()) => state.options.refresh,
-            Err(error) => {
-                tracing::warn!(%error, "the lock could not be refreshed yet");
-                state.options.refresh / 10
-            }
-        };
-        if let Err(RepositoryError::LockLost { reason }) = state.check() {
-            state.lose(reason);
-            return;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A repository: opened with a password, its index in memory, its files read and written.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use basekeep_store::{ErrorKind, Object, Put, Store, StoreError};
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) key: Key,
     pub(crate) config: Config,
+    /// How long to wait for locks of others.
+    pub(crate) lock_wait: Mutex<Duration>,
     index: RwLock<LoadedIndex>,
     loading: tokio::sync::Mutex<()>,
 }
@@ -111,7 +114,8 @@ impl Repository {
 
     fn with(store: Arc<dyn Store>, key: Key, config: Config) -> Self {
         let (index, loading) = (RwLock::default(), tokio::sync::Mutex::default());
-        Self { shared: Arc::new(Shared { store, key, config, index, loading }) }
+        let lock_wait = Mutex::default();
+        Self { shared: Arc::new(Shared { store, key, config, lock_wait, index, loading }) }
     }
 
     /// The repository's id, which it keeps wherever it is copied to.
@@ -290,6 +294,13 @@ impl Repository {
 
     /// Seals and writes a JSON file below `folder`; gives its key.
     pub(crate) async fn write_json(&self, folder: &str, json: Vec<u8>) -> Result<String> {
+        let (key, sealed) = self.seal_json(folder, json).await?;
+        put_new(&*self.shared.store, &key, sealed).await?;
+        Ok(key)
+    }
+
+    /// Seals a JSON file and verifies it; gives the key that it will have below `folder`.
+    pub(crate) async fn seal_json(&self, folder: &str, json: Vec<u8>) -> Result<(String, Bytes)> {
         let shared = self.shared.clone();
         let sealed = blocking(move || {
             let encoded = unpacked::encode(&json)?;
@@ -304,9 +315,7 @@ impl Repository {
             ))
         });
         let sealed = sealed.await??;
-        let key = format!("{folder}{}", hex::encode(sha256(&sealed)));
-        put_new(&*self.shared.store, &key, sealed.into()).await?;
-        Ok(key)
+        Ok((format!("{folder}{}", hex::encode(sha256(&sealed))), sealed.into()))
     }
 
     /// Looks into the index.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -209,6 +209,11 @@ impl Store for Faults {
 
     async fn size(&self, key: &str) -> Result<u64, StoreError> {
         self.run(Operation::Size, key, self.inner.size(key)).await
+    }
+
+    /// Counts as [`Operation::Size`].
+    async fn modified(&self, key: &str) -> Result<Option<SystemTime>, StoreError> {
+        self.run(Operation::Size, key, self.inner.modified(key)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {

@@ -13,6 +13,7 @@ mod retry;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -56,6 +57,12 @@ pub trait Store: Send + Sync + Debug {
 
     /// The object's size in bytes.
     async fn size(&self, key: &str) -> Result<u64, StoreError>;
+
+    /// When the object was written, by the storage's own clock; `None` where the storage does not tell. Only differences
+    /// between two such times mean something: the clock may be any machine's.
+    async fn modified(&self, _key: &str) -> Result<Option<SystemTime>, StoreError> {
+        Ok(None)
+    }
 
     /// All objects below a folder such as `data/` (or `""` for all), recursively, in the order of their keys. A folder
     /// that does not exist is empty.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -85,6 +86,10 @@ impl Store for Local {
             if found.is_file() { Ok(found.len()) } else { Err(io::ErrorKind::NotFound.into()) }
         })
         .await
+    }
+
+    async fn modified(&self, key: &str) -> Result<Option<SystemTime>, StoreError> {
+        self.blocking(Operation::Size, key, |path| fs::metadata(path)?.modified()).await.map(Some)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {

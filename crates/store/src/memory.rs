@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::{ErrorKind, Object, Operation, Put, Store, StoreError, key};
 /// Objects in a map.
 #[derive(Debug, Default)]
 pub struct Memory {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    objects: Mutex<BTreeMap<String, (Bytes, SystemTime)>>,
 }
 
 impl Memory {
@@ -21,13 +22,13 @@ impl Memory {
         Self::default()
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, (Bytes, SystemTime)>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, operation: Operation, name: &str) -> Result<Bytes, StoreError> {
         key::check(operation, name)?;
-        let found = self.objects().get(name).cloned();
+        let found = self.objects().get(name).map(|(data, _)| data.clone());
         found.ok_or_else(|| StoreError::new(ErrorKind::NotFound, operation, name, "no such object"))
     }
 }
@@ -40,7 +41,7 @@ impl Store for Memory {
         if objects.contains_key(key) {
             return Ok(Put::AlreadyExists);
         }
-        objects.insert(key.to_owned(), data);
+        objects.insert(key.to_owned(), (data, SystemTime::now()));
         Ok(Put::Written)
     }
 
@@ -71,13 +72,18 @@ impl Store for Memory {
         Ok(self.find(Operation::Size, key)?.len() as u64)
     }
 
+    async fn modified(&self, key: &str) -> Result<Option<SystemTime>, StoreError> {
+        self.find(Operation::Size, key)?;
+        Ok(self.objects().get(key).map(|(_, written)| *written))
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         key::check_prefix(prefix)?;
         Ok(self
             .objects()
             .iter()
             .filter(|(key, _)| key.starts_with(prefix))
-            .map(|(key, data)| Object { key: key.clone(), size: data.len() as u64 })
+            .map(|(key, (data, _))| Object { key: key.clone(), size: data.len() as u64 })
             .collect())
     }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -79,6 +79,10 @@ impl Store for Retry {
 
     async fn size(&self, key: &str) -> Result<u64, StoreError> {
         self.again(|| self.inner.size(key)).await
+    }
+
+    async fn modified(&self, key: &str) -> Result<Option<SystemTime>, StoreError> {
+        self.again(|| self.inner.modified(key)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {

@@ -13,6 +13,7 @@ async fn check(store: Arc<dyn Store>) {
     reads_back(&*store).await;
     lists(&*store).await;
     deletes(&*store).await;
+    tells_which_was_written_later(&*store).await;
     refuses_odd_keys(&*store).await;
     one_of_many_puts_wins(store).await;
 }
@@ -62,6 +63,16 @@ async fn deletes(store: &dyn Store) {
     assert_eq!(store.get("data/ab/abc").await.unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(store.put("data/ab/abc", Bytes::from_static(b"third")).await.unwrap(), Put::Written);
     assert_eq!(store.get("data/ab/abc").await.unwrap(), "third");
+}
+
+/// Where it tells at all. The times have whole seconds in some storages.
+async fn tells_which_was_written_later(store: &dyn Store) {
+    assert_eq!(store.modified("none/at/all").await.map_err(|error| error.kind), Err(ErrorKind::NotFound));
+    let Some(earlier) = store.modified("data/cd/large").await.unwrap() else { return };
+    store.put("locks/later", Bytes::from_static(b"later")).await.unwrap();
+    let later = store.modified("locks/later").await.unwrap().unwrap();
+    assert!(earlier <= later, "{earlier:?} {later:?}");
+    store.delete("locks/later").await.unwrap();
 }
 
 async fn refuses_odd_keys(store: &dyn Store) {

@@ -12,15 +12,15 @@ pub(super) struct LockFile {
     pub(super) time: Timestamp,
     pub(super) exclusive: bool,
     #[serde(default)]
-    hostname: String,
+    pub(super) hostname: String,
     #[serde(default)]
-    username: String,
+    pub(super) username: String,
     #[serde(default)]
-    pid: u32,
+    pub(super) pid: u32,
     #[serde(default)]
-    uid: u32,
+    pub(super) uid: u32,
     #[serde(default)]
-    gid: u32,
+    pub(super) gid: u32,
 }
 
 impl LockFile {
@@ -45,11 +45,15 @@ impl LockFile {
         serde_json::from_slice(json).map_err(|e| format!("not a lock: {e}"))
     }
 
-    /// Not refreshed for `limit`, or made on this machine by a process that is gone.
-    pub(super) fn is_stale(&self, limit: Duration) -> bool {
-        let age = Duration::try_from(Timestamp::now().duration_since(self.time)).unwrap_or_default();
+    /// How long ago it was made, by our clock and the holder's. One from the future is new.
+    pub(super) fn age(&self) -> Duration {
+        Duration::try_from(Timestamp::now().duration_since(self.time)).unwrap_or_default()
+    }
+
+    /// Whether it was made on this machine by a process that is gone.
+    pub(super) fn process_is_gone(&self) -> bool {
         let here = !self.hostname.is_empty() && self.hostname == host::hostname();
-        age > limit || (here && !host::process_lives(self.pid))
+        here && !host::process_lives(self.pid)
     }
 
     pub(super) fn holder(self, file: String) -> LockHolder {
@@ -69,18 +73,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn locks_of_the_living_are_not_stale_and_those_of_the_dead_are() {
-        let limit = Duration::from_secs(1800);
-        let ours = LockFile::ours(true);
-        assert!(!ours.is_stale(limit));
+    fn a_process_is_gone_only_if_it_was_here() {
+        assert!(!LockFile::ours(true).process_is_gone());
         let dead = LockFile { pid: i32::MAX as u32, ..LockFile::ours(true) };
-        assert!(dead.is_stale(limit));
-        let elsewhere =
-            LockFile { hostname: "elsewhere".into(), pid: i32::MAX as u32, ..LockFile::ours(true) };
-        assert!(!elsewhere.is_stale(limit));
-        let old = LockFile { time: Timestamp::now() - Duration::from_secs(1801), ..LockFile::ours(true) };
-        assert!(old.is_stale(limit));
-        let future = LockFile { time: Timestamp::now() + Duration::from_secs(999), ..LockFile::ours(true) };
-        assert!(!future.is_stale(limit));
+        assert!(dead.process_is_gone());
+        let elsewhere = LockFile { hostname: "elsewhere".into(), ..dead };
+        assert!(!elsewhere.process_is_gone());
+    }
+
+    #[test]
+    fn a_lock_from_the_future_is_new() {
+        let hour = Duration::from_secs(3600);
+        assert!(LockFile { time: Timestamp::now() - hour, ..LockFile::ours(true) }.age() >= hour);
+        let future = LockFile { time: Timestamp::now() + hour, ..LockFile::ours(true) };
+        assert_eq!(future.age(), Duration::ZERO);
     }
 }

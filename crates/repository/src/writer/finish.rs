@@ -47,8 +47,9 @@ impl Pipeline {
         let json = snapshot::encode(&new, root, self.summary(&totals))
             .map_err(|e| RepositoryError::internal("write a snapshot", e))?;
         self.check()?;
-        self.lock.check()?;
+        self.lock.confirm().await?;
         let key = self.repository.write_json(layout::SNAPSHOTS, json.clone()).await?;
+        self.undo_if_lost(&key).await?;
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         snapshot::decode(SnapshotId::from_bytes(id), &json).map_err(|e| RepositoryError::damaged(key, e))
     }

@@ -32,7 +32,7 @@ impl Pipeline {
         let _slot =
             self.upload_slots.acquire().await.map_err(|e| RepositoryError::internal("upload a pack", e))?;
         self.check()?;
-        self.lock.check()?;
+        self.lock.confirm_now_and_then().await?;
         let FullPack { id, bytes, blobs, permit } = pack;
         put_new(&*self.repository.shared.store, &layout::pack(id), Bytes::from(bytes)).await?;
         drop(permit);
@@ -57,8 +57,6 @@ impl Pipeline {
             if packs.is_empty() {
                 return Ok(());
             }
-            // Somebody who deletes packs may be at work.
-            self.lock.check()?;
             if let Err(error) = self.write_index_file(&packs).await {
                 sync::lock(&self.unindexed).packs.extend(packs);
                 return Err(error);
@@ -70,9 +68,27 @@ impl Pipeline {
         let copy = packs.to_vec();
         let json = blocking(move || index_file::encode(&copy)).await?;
         let json = json.map_err(|e| RepositoryError::internal("write an index", e))?;
+        // Somebody who deletes packs may be at work.
+        self.lock.confirm().await?;
         let file = self.repository.write_json(layout::INDEX, json).await?;
+        self.undo_if_lost(&file).await?;
         self.repository.add_to_index(file, packs);
         Ok(())
+    }
+
+    /// Takes a file back that was written by a process that had lost its lock by then: it was suspended between the
+    /// question and the write.
+    pub(super) async fn undo_if_lost(&self, file: &str) -> Result<()> {
+        match self.lock.confirm().await {
+            Err(lost @ RepositoryError::LockLost { .. }) => {
+                if let Err(error) = self.repository.shared.store.delete(file).await {
+                    tracing::warn!(%error, "a file that was written without a lock could not be deleted");
+                }
+                Err(lost)
+            }
+            // The file is there and was allowed; who could not be asked just now does not make it wrong.
+            _ => Ok(()),
+        }
     }
 
     /// After a failure: waits for what is under way, and leaves an index of what arrived.
