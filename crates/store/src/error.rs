@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What kind of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +66,10 @@ pub struct StoreError {
     pub key: String,
     /// The cause.
     pub source: Arc<dyn Error + Send + Sync>,
+    /// What the user can do about it.
+    pub hint: Option<Arc<str>>,
+    /// How long the server asked to be left alone before the next attempt.
+    pub retry_after: Option<Duration>,
 }
 
 impl StoreError {
@@ -75,7 +80,14 @@ impl StoreError {
         key: &str,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, operation, key: key.to_owned(), source: Arc::from(source.into()) }
+        let source = Arc::from(source.into());
+        Self { kind, operation, key: key.to_owned(), source, hint: None, retry_after: None }
+    }
+
+    /// Adds a line that says what to do.
+    pub fn hint(mut self, hint: impl Into<Arc<str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// Classifies an error of the operating system.
@@ -111,6 +123,7 @@ impl Error for StoreError {
     }
 }
 
+/// What the user wrote cannot be opened.
 pub(crate) fn unsupported(message: &str) -> StoreError {
     StoreError::new(ErrorKind::Permanent, Operation::Open, "", message)
 }

@@ -23,3 +23,9 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
         Some(folder) => check(Operation::List, folder),
     }
 }
+
+/// Whether the key's last component is a SHA-256 in hex: the name of its content.
+pub(crate) fn names_content(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

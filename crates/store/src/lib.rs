@@ -1,4 +1,4 @@
-//! Objects by key: put-if-absent, ranged get, list, delete, on a local folder or in memory, and wrappers around any
+//! Objects by key: put-if-absent, ranged get, list, delete, on a local folder, on S3 or in memory, and wrappers around any
 //! store. It knows nothing of what the objects mean and sees ciphertext only.
 //!
 //! Keys are relative paths of plain components, such as `data/3f/3fa9…` or `config`.
@@ -6,9 +6,13 @@
 mod error;
 mod faults;
 mod key;
+mod limits;
 mod local;
 mod memory;
+mod options;
+mod place;
 mod retry;
+mod s3;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -18,11 +22,18 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use place::Place;
+use s3::Settings;
+
 pub use error::{ErrorKind, Operation, StoreError};
 pub use faults::{Fault, Faults, Rule};
+pub use limits::Limits;
 pub use local::Local;
 pub use memory::Memory;
+pub use options::{Secret, StoreOptions, Surroundings};
+pub use place::{is_folder, redacted};
 pub use retry::{Retry, RetryPolicy};
+pub use s3::S3;
 
 /// What a put did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,26 +86,42 @@ pub trait Store: Send + Sync + Debug {
     fn location(&self) -> String;
 }
 
-/// Opens a store from what a user writes: `/dir`, `./dir` or `file:///dir`. Nothing is created yet.
+/// Opens a store from what a user writes: a folder (`/dir`, `./dir`, `file:///dir`) or a bucket (`s3://bucket/prefix`,
+/// `s3:https://host/bucket/prefix`, each with `?region=…&endpoint=…`). Nothing is created yet, and nothing is asked of a
+/// server.
 ///
-/// Errors: kind [`ErrorKind::Permanent`] for a scheme that is not supported; the message names those that are.
+/// Errors: kind [`ErrorKind::Permanent`] for what cannot be meant, the message says what can; [`ErrorKind::Denied`] where
+/// no credentials are found.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let folder = match url.split_once("://") {
-        None => url,
-        Some(("file", path)) if path.starts_with('/') => path,
-        Some((scheme, _)) => {
-            let scheme = if scheme == "file" { "file:// without an absolute path" } else { scheme };
-            return Err(error::unsupported(&format!(
-                "{scheme} is not supported; a repository is a folder: /path, ./path or file:///path"
-            )));
+    open_with(url, &StoreOptions::default())
+}
+
+/// Like [`open`], with options besides the URL; they win over it.
+pub fn open_with(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    open_in(url, options, &Surroundings::of_process())
+}
+
+/// Like [`open_with`], with variables and a home directory other than those of this process.
+pub fn open_in(
+    url: &str,
+    options: &StoreOptions,
+    surroundings: &Surroundings,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match url.parse()? {
+        Place::Folder(folder) => {
+            let mut store: Arc<dyn Store> = Arc::new(Local::new(folder));
+            if options.limit_upload.is_some() || options.limit_download.is_some() {
+                store = Arc::new(Limits::new(store, options.limit_upload, options.limit_download));
+            }
+            let within = options.retry_for.unwrap_or(RetryPolicy::default().within);
+            Ok(Arc::new(Retry::new(store, RetryPolicy { within, ..RetryPolicy::default() })))
         }
-    };
-    if folder.is_empty() {
-        return Err(error::unsupported(
-            "the repository's folder is empty; write /path, ./path or file:///path",
-        ));
+        Place::Bucket(bucket) => {
+            let settings = Settings::resolve(*bucket, options, surroundings)?;
+            let policy = RetryPolicy::network(settings.retry_for);
+            Ok(Arc::new(Retry::new(Arc::new(S3::new(settings)?), policy)))
+        }
     }
-    Ok(Arc::new(Retry::new(Arc::new(Local::new(folder)), RetryPolicy::default())))
 }
 
 #[cfg(test)]
@@ -106,7 +133,7 @@ mod tests {
         assert_eq!(open("/srv/backup").unwrap().location(), "/srv/backup");
         assert_eq!(open("file:///srv/backup").unwrap().location(), "/srv/backup");
         assert_eq!(open("./backup").unwrap().location(), "./backup");
-        for bad in ["s3://bucket/path", "file://host/path", ""] {
+        for bad in ["gs://bucket/path", "file://host/path", ""] {
             let error = open(bad).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Permanent);
             assert!(error.to_string().contains("file:///path"), "{error}");

@@ -1,14 +1,16 @@
 //! Tries transient failures again, with growing random pauses. Everything a store does can be repeated safely: a put
-//! whose answer was lost finds its own object the second time.
+//! whose answer was lost finds its own object the second time. Whoever drops the work ends the pauses too.
 
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rand::RngExt;
+use tokio::time::Instant;
 
 use crate::{ErrorKind, Object, Put, Store, StoreError};
 
@@ -19,13 +21,30 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// The longest pause before the second attempt; doubles with each further one.
     pub first_pause: Duration,
-    /// No pause is longer than this.
+    /// No pause is longer than this, unless the server asks for it.
     pub longest_pause: Duration,
+    /// No attempt begins later than this after the first one.
+    pub within: Duration,
+    /// The same until the storage has answered for the first time: a wrong address should not take minutes to be told.
+    pub first_contact_within: Duration,
+}
+
+impl RetryPolicy {
+    /// For storage behind a network, which may be gone for a while: as many attempts as fit into `within`.
+    pub fn network(within: Duration) -> Self {
+        Self { attempts: u32::MAX, longest_pause: Duration::from_secs(15), within, ..Self::default() }
+    }
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 6, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(10) }
+        Self {
+            attempts: 6,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(10),
+            within: Duration::from_secs(60),
+            first_contact_within: Duration::from_secs(10),
+        }
     }
 }
 
@@ -34,33 +53,56 @@ impl Default for RetryPolicy {
 pub struct Retry {
     inner: Arc<dyn Store>,
     policy: RetryPolicy,
+    reached: AtomicBool,
 }
 
 impl Retry {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Store>, policy: RetryPolicy) -> Self {
-        Self { inner, policy }
+        Self { inner, policy, reached: AtomicBool::new(false) }
     }
 
     async fn again<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
+        let started = Instant::now();
         let mut longest = self.policy.first_pause;
-        let mut tried = 1;
+        let mut tried: u32 = 1;
         loop {
-            match attempt().await {
-                Err(error) if error.kind == ErrorKind::Transient && tried < self.policy.attempts => {
-                    let pause = longest.mul_f64(rand::rng().random_range(0.5..=1.0));
-                    tracing::debug!(%error, tried, ?pause, "trying again");
-                    tokio::time::sleep(pause).await;
-                    longest = (longest * 2).min(self.policy.longest_pause);
-                    tried += 1;
+            let error = match attempt().await {
+                Err(error) if error.kind == ErrorKind::Transient => error,
+                result => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    return result;
                 }
-                result => return result,
+            };
+            let pause = longest.mul_f64(rand::rng().random_range(0.5..=1.0));
+            let pause = pause.max(error.retry_after.unwrap_or_default());
+            if tried >= self.policy.attempts || started.elapsed() + pause > self.within() {
+                return Err(given_up(error, tried, started.elapsed()));
             }
+            tracing::info!(%error, tried, ?pause, "trying again");
+            tokio::time::sleep(pause).await;
+            longest = (longest * 2).min(self.policy.longest_pause);
+            tried += 1;
         }
     }
+
+    fn within(&self) -> Duration {
+        if self.reached.load(Ordering::Relaxed) {
+            self.policy.within
+        } else {
+            self.policy.within.min(self.policy.first_contact_within)
+        }
+    }
+}
+
+fn given_up(error: StoreError, tried: u32, elapsed: Duration) -> StoreError {
+    if tried < 2 || error.hint.is_some() {
+        return error;
+    }
+    error.hint(format!("it was tried {tried} times in {} s", elapsed.as_secs()))
 }
 
 #[async_trait]

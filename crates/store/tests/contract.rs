@@ -4,18 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basekeep_store::{
-    ErrorKind, Fault, Faults, Local, Memory, Object, Operation, Put, Retry, RetryPolicy, Rule, Store,
+    ErrorKind, Fault, Faults, Limits, Local, Memory, Object, Operation, Put, Retry, RetryPolicy, Rule, Store,
+    Surroundings,
 };
+use basekeep_testkit::{Garage, GarageBucket};
 use bytes::Bytes;
 
+use crate::garage::garage_options;
+
 async fn check(store: Arc<dyn Store>) {
-    puts_once(&*store).await;
-    reads_back(&*store).await;
-    lists(&*store).await;
-    deletes(&*store).await;
-    tells_which_was_written_later(&*store).await;
-    refuses_odd_keys(&*store).await;
+    check_in_turn(&*store).await;
     one_of_many_puts_wins(store).await;
+}
+
+/// Everything but what happens to writers of one key at the same instant.
+async fn check_in_turn(store: &dyn Store) {
+    puts_once(store).await;
+    reads_back(store).await;
+    lists(store).await;
+    deletes(store).await;
+    tells_which_was_written_later(store).await;
+    refuses_odd_keys(store).await;
 }
 
 async fn puts_once(store: &dyn Store) {
@@ -103,6 +112,52 @@ async fn one_of_many_puts_wins(store: Arc<dyn Store>) {
     }
 }
 
+/// A server without conditional writes cannot say which of several simultaneous writers was first; but what is there
+/// afterwards is whole, is what one of them wrote, and somebody was told to have written it.
+async fn simultaneous_puts_leave_one_of_them(store: Arc<dyn Store>) {
+    for round in 0..5 {
+        let mut puts = tokio::task::JoinSet::new();
+        for writer in 0..8_u8 {
+            let store = store.clone();
+            puts.spawn(async move {
+                let data = Bytes::from(vec![writer; 10_000]);
+                (store.put(&format!("locks/{round}"), data.clone()).await.unwrap(), data)
+            });
+        }
+        let results = puts.join_all().await;
+        let left = store.get(&format!("locks/{round}")).await.unwrap();
+        assert!(results.iter().any(|(put, data)| *put == Put::Written && *data == left));
+    }
+}
+
+fn open_garage(bucket: &GarageBucket, prefix: &str) -> Arc<dyn Store> {
+    basekeep_store::open_in(&bucket.url(prefix), &garage_options(bucket), &Surroundings::default()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_garage_server_keeps_the_contract() {
+    let garage = Garage::start(1, 1);
+    let bucket = garage.bucket();
+    for prefix in ["", "some/folder"] {
+        let store = open_garage(&bucket, prefix);
+        check_in_turn(&*store).await;
+        simultaneous_puts_leave_one_of_them(store.clone()).await;
+        for object in store.list("").await.unwrap() {
+            store.delete(&object.key).await.unwrap();
+        }
+        assert_eq!(store.list("").await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_garage_servers_keep_the_contract_and_two_of_them_do() {
+    let garage = Garage::start(3, 3);
+    let bucket = garage.bucket();
+    check_in_turn(&*open_garage(&bucket, "all")).await;
+    garage.stop_node(2);
+    check_in_turn(&*open_garage(&bucket, "two")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
     check(Arc::new(Memory::new())).await;
@@ -112,6 +167,12 @@ async fn memory_keeps_the_contract() {
 async fn a_local_folder_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     check(Arc::new(Local::new(folder.path().join("new/folder")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_a_quiet_fault_wrapper_keep_the_contract() {
+    let limits = Limits::new(Arc::new(Memory::new()), Some(1 << 40), Some(1 << 40));
+    check(Arc::new(Faults::new(Arc::new(limits)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

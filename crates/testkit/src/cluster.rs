@@ -284,7 +284,7 @@ impl Drop for Inner {
 }
 
 /// An empty directory whose path is short enough for a Unix socket (107 bytes).
-fn new_directory() -> PathBuf {
+pub(crate) fn new_directory() -> PathBuf {
     let temporary = env::temp_dir();
     let parent = if temporary.as_os_str().len() > 60 { Path::new("/tmp") } else { &temporary };
     let directory = tempfile::Builder::new().prefix("basekeep-test-").tempdir_in(parent);

@@ -1,5 +1,5 @@
-//! For tests alone: real PostgreSQL servers of several versions, databases on them, fixtures, and the programs that
-//! serve as oracles. Everything panics with a hint when the machine lacks something; nothing outlives the test process.
+//! For tests alone: real PostgreSQL servers of several versions, databases on them, S3 storage, fixtures, and the programs
+//! that serve as oracles. Everything panics with a hint when the machine lacks something; nothing outlives the test process.
 //!
 //! `scripts/setup test` installs what is found here.
 
@@ -9,10 +9,12 @@
 mod cluster;
 mod database;
 mod fixture;
+mod garage;
 mod programs;
 mod unprivileged;
 
 pub use cluster::{Shutdown, TestCluster};
 pub use database::{TestDatabase, load_sql};
 pub use fixture::{Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server};
+pub use garage::{Garage, GarageBucket};
 pub use programs::{Server, basekeep, pg_dump, server, servers, tool};

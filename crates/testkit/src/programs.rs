@@ -71,6 +71,16 @@ pub fn basekeep() -> PathBuf {
         .unwrap_or_else(|| panic!("basekeep is not built: run cargo build -p basekeep"))
 }
 
+/// The Garage server, from the cache or `PATH`.
+///
+/// # Panics
+/// When it is missing.
+pub(crate) fn garage() -> PathBuf {
+    let cached = cache().join("garage/bin/garage");
+    let found = if cached.exists() { Some(cached) } else { on_path("garage") };
+    found.unwrap_or_else(|| panic!("garage is missing: {HINT}"))
+}
+
 fn bin_directories(major: u32) -> Vec<PathBuf> {
     let mut directories = vec![PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"))];
     // Resolved, because the cache may be a link out of a directory that the servers' user cannot enter.
