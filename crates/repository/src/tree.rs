@@ -95,6 +95,13 @@ impl Tree {
     }
 }
 
+/// Writes one entry.
+pub(crate) fn encode_node(node: &Node, owner: Owner<'_>) -> Vec<u8> {
+    let mut json = Vec::with_capacity(node.content.len() * 67 + 320);
+    push_node(&mut json, node, owner);
+    json
+}
+
 /// Whose the files are said to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner<'a> {

@@ -12,6 +12,7 @@ mod finish;
 mod packs;
 mod pipeline;
 mod queue;
+mod rewrite;
 mod seal;
 mod uploads;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub use file::{FileContent, FileWriter};
+pub use rewrite::Changes;
 
 use crate::writer::pipeline::Pipeline;
 use crate::{Lock, NewSnapshot, Repository, Result, Snapshot, TreeBuilder};

@@ -6,6 +6,7 @@ mod check;
 mod faults;
 mod locks;
 mod reading;
+mod repair;
 mod stock;
 mod support;
 mod writing;

@@ -28,16 +28,8 @@ struct Totals {
 impl Pipeline {
     /// The last steps of a writer, in the order that the format demands.
     pub(super) async fn finish(self: &Arc<Self>, tree: TreeBuilder, new: NewSnapshot) -> Result<Snapshot> {
-        self.check()?;
         tree.check()?;
-        let open = self.open_files.load(SeqCst);
-        if open > 0 {
-            return Err(RepositoryError::Incomplete {
-                reason: format!("{open} of its files are still being written"),
-            });
-        }
-        self.lock.check()?;
-        self.end_packs().await?;
+        self.ready_to_finish().await?;
         let mut totals = Totals::default();
         let root = self.write_folder(&tree.root, tree.time, "", &mut totals).await?;
         self.end_packs().await?;
@@ -52,6 +44,19 @@ impl Pipeline {
         self.undo_if_lost(&key).await?;
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         snapshot::decode(SnapshotId::from_bytes(id), &json).map_err(|e| RepositoryError::damaged(key, e))
+    }
+
+    /// Every file was written to its end, nothing failed, and the lock is held. Ends the packs of the files.
+    pub(super) async fn ready_to_finish(self: &Arc<Self>) -> Result<()> {
+        self.check()?;
+        let open = self.open_files.load(SeqCst);
+        if open > 0 {
+            return Err(RepositoryError::Incomplete {
+                reason: format!("{open} of its files are still being written"),
+            });
+        }
+        self.lock.check()?;
+        self.end_packs().await
     }
 
     /// Completes the open packs once everything that was handed over is in them.
@@ -105,7 +110,7 @@ impl Pipeline {
     }
 
     /// A snapshot must not name a blob that is not stored, nor a size that its blobs do not have.
-    fn check_content(&self, content: &FileContent, path: &str) -> Result<()> {
+    pub(super) fn check_content(&self, content: &FileContent, path: &str) -> Result<()> {
         let mut size = 0;
         for blob in &content.blobs {
             match self.known_length(BlobKind::Data, *blob) {
