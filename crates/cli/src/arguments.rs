@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use basekeep_engine::EngineError;
 use clap::error::ErrorKind as ClapKind;
@@ -50,6 +51,18 @@ pub(crate) struct Global {
     /// The repository, a folder [env: BASEKEEP_REPOSITORY, RESTIC_REPOSITORY]
     #[arg(long, short, global = true, value_name = "URL")]
     pub(crate) repo: Option<String>,
+    /// Wait so long for the repository's locks of others, such as 30s, 5m or 1h30m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub(crate) retry_lock: Option<Duration>,
+}
+
+/// `90s`, `5m`, `1h30m`, `2d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let help = "write a duration such as 30s, 5m or 1h30m";
+    let span: jiff::Span = text.parse().map_err(|_| help.to_owned())?;
+    let relative = jiff::SpanRelativeTo::days_are_24_hours();
+    let duration = span.to_duration(relative).map_err(|_| help.to_owned())?;
+    Duration::try_from(duration).map_err(|_| "it cannot be negative".to_owned())
 }
 
 fn long_help() -> String {
@@ -120,6 +133,16 @@ mod tests {
     #[test]
     fn the_definitions_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_restic_reads_them() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(2 * 86_400)));
+        for bad in ["", "5", "soon", "-1m", "1y"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -167,8 +167,9 @@ impl From<basekeep_repository::RepositoryError> for EngineError {
             E::Locked { .. } => (
                 ErrorKind::Locked,
                 vec![
-                    "wait until the other work is done; a lock whose process is gone becomes stale after 30 minutes".into(),
-                    "`restic unlock` removes stale locks".into(),
+                    "wait until the other work is done, or let --retry-lock 10m wait for it".into(),
+                    "a lock whose process is gone becomes stale after 30 minutes; `basekeep unlock` tells of each, and removes them"
+                        .into(),
                 ],
             ),
             E::LockLost { .. } => (ErrorKind::Locked, vec!["run it again; what was uploaded is found again".into()]),

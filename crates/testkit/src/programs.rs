@@ -57,6 +57,21 @@ pub fn tool(name: &str, at_least: u32) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} for PostgreSQL {at_least} is missing: {HINT}"))
 }
 
+/// The versions of stock restic that there are: the system's, and 0.18 unless it was not to be had, which is said loudly.
+///
+/// # Panics
+/// When there is none at all.
+#[allow(clippy::print_stderr)]
+pub fn restics() -> Vec<PathBuf> {
+    let newer = cache().join("restic-0.18/restic");
+    let mut programs = vec![tool("restic", 0)];
+    match newer.canonicalize() {
+        Ok(newer) => programs.push(newer),
+        Err(_) => eprintln!("SKIPPED: restic 0.18 is not there; {HINT}"),
+    }
+    programs
+}
+
 /// The `basekeep` program of the same build profile as the running test; [`env!("CARGO_BIN_EXE_basekeep")`](env!) is
 /// there for the tests of the crate that builds it.
 ///

@@ -98,7 +98,9 @@ impl Context {
     pub(crate) async fn open_repository(&self) -> Result<Repository, EngineError> {
         let (spec, origin) = self.repository_spec()?;
         let opened = self.interrupt.guard(repositories::open(&spec)).await;
-        opened.map_err(|error| explain(error, &spec.url, &origin))
+        let repository = opened.map_err(|error| explain(error, &spec.url, &origin))?;
+        repository.wait_for_locks(self.global.retry_lock.unwrap_or_default());
+        Ok(repository)
     }
 }
 
