@@ -144,7 +144,7 @@ impl From<basekeep_postgres::ConninfoError> for EngineError {
 
 impl From<basekeep_store::StoreError> for EngineError {
     fn from(error: basekeep_store::StoreError) -> Self {
-        let hint = store_hint(error.kind);
+        let hint = store_hint(&error);
         Self::failed(error.to_string()).hints_from(hint).caused_by(error)
     }
 }
@@ -180,17 +180,22 @@ impl From<basekeep_repository::RepositoryError> for EngineError {
                 ErrorKind::Failed,
                 vec!["`basekeep verify --read-data` names everything that is damaged and what it touches".into()],
             ),
-            E::Store(error) => (ErrorKind::Failed, store_hint(error.kind).into_iter().collect()),
+            E::Store(error) => (ErrorKind::Failed, store_hint(error).into_iter().collect()),
             _ => (ErrorKind::Failed, Vec::new()),
         };
         Self::new(kind, error.to_string()).hints_from(hints).caused_by(error)
     }
 }
 
-fn store_hint(kind: basekeep_store::ErrorKind) -> Option<String> {
-    match kind {
-        basekeep_store::ErrorKind::NoSpace => Some("free some space there; no snapshot was made".into()),
-        basekeep_store::ErrorKind::Denied => Some("check the permissions of the repository's folder".into()),
+fn store_hint(error: &basekeep_store::StoreError) -> Option<String> {
+    match (&error.hint, error.kind) {
+        (Some(hint), _) => Some(hint.to_string()),
+        (None, basekeep_store::ErrorKind::NoSpace) => {
+            Some("free some space there, or raise the quota; no snapshot was made".into())
+        }
+        (None, basekeep_store::ErrorKind::Denied) => {
+            Some("check the permissions of the repository's folder".into())
+        }
         _ => None,
     }
 }

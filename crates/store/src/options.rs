@@ -55,17 +55,27 @@ pub struct StoreOptions {
     pub limit_download: Option<u64>,
     /// How many requests may be under way at once. Default: 16.
     pub connections: Option<usize>,
-    /// For how long a transient failure is tried again.
+    /// For how long a transient failure is tried again. Default: 2 minutes.
     pub retry_for: Option<Duration>,
+    /// A request that moves nothing for so long is given up, and tried again. Default: 1 minute.
+    pub stall_after: Option<Duration>,
 }
 
 /// The variables and the home directory of the process, or of a test.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     /// Environment variables. Empty ones count as not set.
     pub variables: HashMap<String, String>,
     /// The home directory.
     pub home: Option<PathBuf>,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: values hold secrets.
+        let names: Vec<_> = self.variables.keys().collect();
+        f.debug_struct("Surroundings").field("variables", &names).field("home", &self.home).finish()
+    }
 }
 
 impl Surroundings {

@@ -129,6 +129,7 @@ fn from_query(query: &str) -> Result<StoreOptions, StoreError> {
                 options.connections = Some(value.parse().map_err(|_| wrong("a number"))?);
             }
             "retry_seconds" => options.retry_for = Some(Duration::from_secs(number()?)),
+            "stall_seconds" => options.stall_after = Some(Duration::from_secs(number()?)),
             "access_key_id" | "secret_access_key" | "session_token" | "password" => {
                 return Err(unsupported(&format!(
                     "?{name}= is refused: credentials do not belong into a URL"
@@ -138,7 +139,7 @@ fn from_query(query: &str) -> Result<StoreOptions, StoreError> {
             _ => {
                 return Err(unsupported(&format!("?{name}= is not known")).hint(
                     "known are endpoint, region, profile, path_style, ca_file, limit_upload, limit_download, \
-                     connections and retry_seconds",
+                     connections, retry_seconds and stall_seconds",
                 ));
             }
         }
@@ -193,7 +194,7 @@ mod tests {
     fn the_query_holds_options() {
         let options = bucket(
             "s3://b/p?endpoint=https%3A%2F%2Fh%2Fstorage%2Fv1%2Fs3&region=eu-west-1&profile=ops&path_style=false\
-             &limit_upload=1000&limit_download=2000&connections=4&retry_seconds=7&ca_file=/etc/ca.pem",
+             &limit_upload=1000&limit_download=2000&connections=4&retry_seconds=7&stall_seconds=9&ca_file=/etc/ca.pem",
         )
         .options;
         let expected = StoreOptions {
@@ -206,6 +207,7 @@ mod tests {
             limit_download: Some(2000),
             connections: Some(4),
             retry_for: Some(Duration::from_secs(7)),
+            stall_after: Some(Duration::from_secs(9)),
             ..StoreOptions::default()
         };
         assert_eq!(options, expected);

@@ -73,7 +73,7 @@ impl S3 {
         };
         let ca_file = settings.ca_file.as_deref();
         let http = transport::client(&settings.bucket_url, ca_file, settings.connections)?;
-        let transport = Transport::new(http.clone(), server, settings.limit_upload, settings.limit_download);
+        let transport = Transport::new(http.clone(), server, &settings);
         let conditions = Conditions::new(transport.conditional());
         let credentials = Credentials::new(settings.credentials, http, transport::metadata_client()?);
         let client = AmazonS3Builder::new()

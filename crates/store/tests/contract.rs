@@ -12,13 +12,13 @@ use bytes::Bytes;
 
 use crate::garage::garage_options;
 
-async fn check(store: Arc<dyn Store>) {
+pub(crate) async fn check(store: Arc<dyn Store>) {
     check_in_turn(&*store).await;
     one_of_many_puts_wins(store).await;
 }
 
 /// Everything but what happens to writers of one key at the same instant.
-async fn check_in_turn(store: &dyn Store) {
+pub(crate) async fn check_in_turn(store: &dyn Store) {
     puts_once(store).await;
     reads_back(store).await;
     lists(store).await;

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod bucket;
 mod contract;
+mod credentials;
 mod garage;
 mod local;
+mod network;
+mod server;
 mod wrappers;

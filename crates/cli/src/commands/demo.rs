@@ -148,7 +148,7 @@ async fn create(folder: &Path) -> Result<(Repository, String), EngineError> {
     let key = secrets::random_key();
     secrets::keep(&folder.join("repository.key"), &key)?;
     let url = folder.join("repository").display().to_string();
-    let spec = RepositorySpec { url, password: Password::new(key.expose()) };
+    let spec = RepositorySpec::new(url, Password::new(key.expose()));
     Ok((repositories::init(&spec).await?, String::new()))
 }
 

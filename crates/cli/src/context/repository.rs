@@ -91,7 +91,11 @@ impl Context {
     pub(crate) fn repository_spec(&self) -> Result<(RepositorySpec, String), EngineError> {
         let place = self.repository_place()?;
         let (secret, origin) = self.password(&place)?;
-        Ok((RepositorySpec { url: place.url, password: Password::new(secret.expose()) }, origin))
+        let spec = RepositorySpec::new(place.url, Password::new(secret.expose()));
+        // What the configuration says of its repository's storage is not meant for another one.
+        let entry = self.config()?.map(|config| &config.repository.storage).filter(|_| place.configured);
+        let options = entry.map(|entry| repositories::store_options(entry, &self.env)).transpose()?;
+        Ok((spec.with_options(options.unwrap_or_default()), origin))
     }
 
     /// Opens it. Errors say what to do about a missing repository or a wrong password.

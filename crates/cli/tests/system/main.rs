@@ -5,6 +5,7 @@
 mod compare;
 mod damage;
 mod faults;
+mod garage;
 mod load;
 mod program;
 mod proxy;

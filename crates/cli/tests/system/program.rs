@@ -114,6 +114,6 @@ pub(crate) fn clean(command: &mut Command, home: &Path) {
 }
 
 /// All test servers' programs, for `BASEKEEP_POSTGRES_BIN`.
-fn binaries() -> std::ffi::OsString {
+pub(crate) fn binaries() -> std::ffi::OsString {
     std::env::join_paths(basekeep_testkit::servers().into_iter().map(|server| server.bin)).unwrap()
 }

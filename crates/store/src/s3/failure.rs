@@ -252,20 +252,21 @@ pub(super) fn element(body: &str, name: &str) -> Option<String> {
 }
 
 fn is_about_certificates(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
-        let tls = match error.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-            None => error.downcast_ref::<rustls::Error>(),
-        };
+    std::iter::successors(Some(error), |error| below(*error)).any(|error| {
+        let tls = error.downcast_ref::<rustls::Error>();
         tls.is_some_and(|tls| {
-            matches!(
-                tls,
-                rustls::Error::InvalidCertificate(_)
-                    | rustls::Error::NoCertificatesPresented
-                    | rustls::Error::InvalidMessage(_)
-            )
+            use rustls::Error as E;
+            matches!(tls, E::InvalidCertificate(_) | E::NoCertificatesPresented | E::InvalidMessage(_))
         })
     })
+}
+
+/// The next cause. What an I/O error holds is not its source; the source is what lies below that.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{ErrorKind, Operation, StoreError};
 const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_CONNECTIONS: usize = 16;
 const DEFAULT_RETRY: Duration = Duration::from_secs(120);
+const DEFAULT_STALL: Duration = Duration::from_secs(60);
 
 /// What a store needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) limit_download: Option<u64>,
     pub(crate) connections: usize,
     pub(crate) retry_for: Duration,
+    pub(crate) stall_after: Duration,
     pub(crate) credentials: Source,
 }
 
@@ -92,6 +94,7 @@ impl Settings {
                 .retry_for
                 .or_else(|| retry_variable.map(Duration::from_secs))
                 .unwrap_or(DEFAULT_RETRY),
+            stall_after: options.stall_after.unwrap_or(DEFAULT_STALL),
         })
     }
 
@@ -125,6 +128,7 @@ fn merged(first: &StoreOptions, second: StoreOptions) -> StoreOptions {
         limit_download: first.limit_download.or(second.limit_download),
         connections: first.connections.or(second.connections),
         retry_for: first.retry_for.or(second.retry_for),
+        stall_after: first.stall_after.or(second.stall_after),
     }
 }
 
@@ -292,5 +296,92 @@ fn pair(
         (Some(_), None) => half("secret"),
         (None, Some(_)) => half("id"),
         (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    fn resolve(url: &str, given: &StoreOptions, variables: &[(&str, &str)]) -> Result<Settings, StoreError> {
+        let Place::Bucket(bucket) = url.parse().unwrap() else { panic!("{url} is a folder") };
+        let mut all = vec![("AWS_EC2_METADATA_DISABLED", "true")];
+        if !variables.iter().any(|(name, _)| *name == "AWS_ACCESS_KEY_ID") {
+            all.extend([("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "e")]);
+        }
+        all.extend(variables);
+        let variables = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Settings::resolve(*bucket, given, &Surroundings { variables, home: None })
+    }
+
+    fn of_url(url: &str, variables: &[(&str, &str)]) -> Settings {
+        resolve(url, &StoreOptions::default(), variables).unwrap()
+    }
+
+    #[test]
+    fn each_server_is_addressed_in_its_style() {
+        for (url, expected) in [
+            ("s3://backups/p", "https://backups.s3.us-east-1.amazonaws.com"),
+            ("s3://backups/p?region=eu-west-1", "https://backups.s3.eu-west-1.amazonaws.com"),
+            ("s3://backups/p?region=cn-north-1", "https://backups.s3.cn-north-1.amazonaws.com.cn"),
+            ("s3://my.backups/p", "https://s3.us-east-1.amazonaws.com/my.backups"),
+            ("s3:s3.amazonaws.com/backups/p", "https://backups.s3.us-east-1.amazonaws.com"),
+            ("s3:s3.eu-west-1.amazonaws.com/backups/p", "https://backups.s3.eu-west-1.amazonaws.com"),
+            ("s3:http://127.0.0.1:3900/backups/p", "http://127.0.0.1:3900/backups"),
+            ("s3:https://h/backups/p?path_style=false", "https://backups.h"),
+            (
+                "s3://backups?endpoint=https://ref.storage.supabase.co/storage/v1/s3",
+                "https://ref.storage.supabase.co/storage/v1/s3/backups",
+            ),
+        ] {
+            assert_eq!(of_url(url, &[]).bucket_url, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn options_win_over_the_url_and_it_over_the_environment() {
+        let variables = [
+            ("AWS_REGION", "of-env"),
+            ("AWS_ENDPOINT_URL", "https://general"),
+            ("AWS_ENDPOINT_URL_S3", "https://env/"),
+            ("BASEKEEP_RETRY_SECONDS", "7"),
+        ];
+        let found = of_url("s3://b", &variables);
+        assert_eq!((found.region.as_str(), found.endpoint.as_deref()), ("of-env", Some("https://env")));
+        assert_eq!(found.retry_for, Duration::from_secs(7));
+        let found = of_url("s3:https://url/b?region=of-url&retry_seconds=8", &variables);
+        assert_eq!((found.region.as_str(), found.endpoint.as_deref()), ("of-url", Some("https://url")));
+        assert_eq!(found.retry_for, Duration::from_secs(8));
+        let given = StoreOptions { region: Some("given".to_owned()), ..StoreOptions::default() };
+        assert_eq!(resolve("s3://b?region=of-url", &given, &variables).unwrap().region, "given");
+    }
+
+    #[test]
+    fn explicit_keys_win_over_the_environment() {
+        let token = [("AWS_SESSION_TOKEN", "t")];
+        let Source::Static { id, token, .. } = of_url("s3://b", &token).credentials else { panic!() };
+        assert_eq!((id.as_str(), token), ("E", Some(Secret::new("t"))));
+        let given = StoreOptions {
+            access_key_id: Some("G".to_owned()),
+            secret_access_key: Some(Secret::new("g")),
+            ..StoreOptions::default()
+        };
+        let Source::Static { id, .. } = resolve("s3://b", &given, &[]).unwrap().credentials else { panic!() };
+        assert_eq!(id, "G");
+        let half = StoreOptions { access_key_id: Some("G".to_owned()), ..StoreOptions::default() };
+        let error = resolve("s3://b", &half, &[]).unwrap_err();
+        assert!(error.to_string().contains("only half of an access key: no secret"), "{error}");
+    }
+
+    #[test]
+    fn a_location_can_be_opened_again() {
+        for url in ["s3://backups/p", "s3:http://127.0.0.1:3900/backups/p", "s3://backups"] {
+            let location = of_url(url, &[]).location();
+            assert_eq!(location, url);
+            assert_eq!(of_url(&location, &[]).bucket_url, of_url(url, &[]).bucket_url);
+        }
+        let location = of_url("s3:http://127.0.0.1:3900/b/p", &[]).location();
+        assert!(!location.contains('E'), "{location}");
     }
 }

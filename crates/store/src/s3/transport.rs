@@ -25,14 +25,13 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
 use super::failure::{Failure, Server};
+use super::settings::Settings;
 use crate::ErrorKind;
 use crate::limits::Limiter;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers close idle connections after some 20 seconds; one that is closed under us costs an attempt.
 const IDLE: Duration = Duration::from_secs(15);
-/// A connection on which nothing has moved for so long is given up.
-const STALL: Duration = Duration::from_secs(60);
 /// Bodies go out in pieces of this size, so that limits and stalls are seen.
 const PIECE: usize = 64 << 10;
 /// No object of ours is larger by far; whatever else answers more is not read into memory.
@@ -47,18 +46,19 @@ pub(crate) struct Transport {
     download: Option<Arc<Limiter>>,
     /// The server honours conditions, so the end of a multipart upload gets one too.
     conditional: Arc<AtomicBool>,
+    /// A request that moves nothing for so long is given up.
     stall: Duration,
 }
 
 impl Transport {
-    pub(crate) fn new(client: Client, server: Server, upload: Option<u64>, download: Option<u64>) -> Self {
+    pub(crate) fn new(client: Client, server: Server, settings: &Settings) -> Self {
         Self {
             client,
             server: Arc::new(server),
-            upload: Limiter::new(upload),
-            download: Limiter::new(download),
+            upload: Limiter::new(settings.limit_upload),
+            download: Limiter::new(settings.limit_download),
             conditional: Arc::default(),
-            stall: STALL,
+            stall: settings.stall_after,
         }
     }
 
@@ -125,7 +125,10 @@ impl Transport {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| Failure::of_network(&error, &self.server))?;
             if let Some(limiter) = &self.download {
-                limiter.take(piece.len() as u64).await;
+                for part in piece.chunks(limiter.piece(PIECE)) {
+                    limiter.take(part.len() as u64).await;
+                    progress.moved();
+                }
             }
             progress.moved();
             if data.len() + piece.len() > LARGEST_ANSWER {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use basekeep_engine::config::PasswordFrom;
+use basekeep_engine::config::{PasswordFrom, is_url};
 use basekeep_engine::listing::{self, Filter};
 
 use super::checks::Group;
@@ -55,7 +55,7 @@ pub(super) async fn look(context: &Context, needed_bytes: u64) -> Group {
         }
         Err(error) => group.error("repository", &error),
     }
-    if !place.url.contains("://") {
+    if !is_url(&place.url) {
         space(Path::new(&place.url), needed_bytes, &mut group);
     }
     group

@@ -86,7 +86,7 @@ async fn create(command: &Init, context: &Context, file: &Path) -> Result<Report
         None => (DEFAULT_REPOSITORY.to_owned(), folder.join("backups").display().to_string()),
     };
     let password = from.read(&context.env, &Dotenv::default())?;
-    let spec = RepositorySpec { url: place, password: Password::new(password.expose()) };
+    let spec = RepositorySpec::new(place, Password::new(password.expose()));
     let repository = create_or_open(context, &spec, &from.to_string()).await?;
 
     let mut entries = Vec::new();
