@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod drill;
 mod init;
+mod key;
 mod list;
 mod man;
 mod manifest;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Drill(drill::Drill),
     Restore(restore::Restore),
+    Key(key::Key),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -45,6 +47,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Verify(command) => verify::run(&command, context).await,
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
+        Command::Key(command) => key::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),
         Command::Man(command) => man::run(&command, context),

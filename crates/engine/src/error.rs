@@ -173,9 +173,11 @@ impl From<basekeep_repository::RepositoryError> for EngineError {
                 ],
             ),
             E::LockLost { .. } => (ErrorKind::Locked, vec!["run it again; what was uploaded is found again".into()]),
-            E::AlreadyExists { .. } | E::NoSuchSnapshot { .. } | E::AmbiguousSnapshot { .. } => {
-                (ErrorKind::Usage, Vec::new())
-            }
+            E::AlreadyExists { .. }
+            | E::NoSuchSnapshot { .. }
+            | E::AmbiguousSnapshot { .. }
+            | E::NoSuchFile { .. }
+            | E::AmbiguousFile { .. } => (ErrorKind::Usage, Vec::new()),
             E::Damaged { .. } | E::DamagedBlob { .. } | E::MissingBlob { .. } | E::DamagedTree { .. } => (
                 ErrorKind::Failed,
                 vec!["`basekeep verify --read-data` names everything that is damaged and what it touches".into()],

@@ -10,6 +10,7 @@ pub mod drill;
 mod error;
 mod event;
 mod interrupt;
+pub mod keys;
 pub mod listing;
 pub mod objects;
 pub mod repositories;

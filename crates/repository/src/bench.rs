@@ -172,7 +172,7 @@ mod tests {
             ("pipeline, 1 stream", 1, true, 1),
             ("pipeline without verify", 1, false, 4),
         ] {
-            let options = InitOptions { scrypt_log_n: Some(10) };
+            let options = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
             let repository =
                 Repository::init(Arc::new(Nowhere(Memory::new())), &"x".into(), options).await.unwrap();
             let lock = repository.lock_with(LockMode::Shared, LockOptions::default()).await.unwrap();

@@ -54,6 +54,11 @@ impl Key {
         Self::from_bytes(bytes)
     }
 
+    /// Whether it is the same key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.bytes.iter().zip(&*other.bytes).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+
     pub(crate) fn encrypt_bytes(&self) -> &[u8] {
         &self.bytes[..32]
     }

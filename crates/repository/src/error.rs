@@ -3,7 +3,7 @@
 use basekeep_store::{ErrorKind, StoreError};
 use jiff::Timestamp;
 
-use crate::{BlobId, PackId, SnapshotId};
+use crate::{BlobId, KeyId, PackId, SnapshotId};
 
 /// A failed operation on a repository.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +58,34 @@ pub enum RepositoryError {
         prefix: String,
         /// Those that fit.
         matches: Vec<SnapshotId>,
+    },
+    /// No file of this kind has an id that begins so.
+    #[error("no {what} has an id that begins with '{prefix}'")]
+    NoSuchFile {
+        /// `key`, `lock`, `index`, `pack`, `tree` or `blob`.
+        what: &'static str,
+        /// What was asked for.
+        prefix: String,
+    },
+    /// Several files of this kind have ids that begin so.
+    #[error("{count} have ids that begin with '{prefix}', where one {what} is meant")]
+    AmbiguousFile {
+        /// `key`, `lock`, `index`, `pack`, `tree` or `blob`.
+        what: &'static str,
+        /// What was asked for.
+        prefix: String,
+        /// How many fit.
+        count: usize,
+    },
+    /// The password was changed, but the key of the old one is still there.
+    #[error("the new password opens the repository, but the old one does too: key {} could not be removed: {reason}", old.short())]
+    OldKeyStays {
+        /// The new password's key.
+        new: KeyId,
+        /// The old password's.
+        old: KeyId,
+        /// Why.
+        reason: String,
     },
     /// Not 64 hexadecimal digits.
     #[error("'{0}' is not an id")]

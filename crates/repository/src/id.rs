@@ -109,6 +109,10 @@ id! {
     /// A pack file.
     PackId
 }
+id! {
+    /// A key file.
+    KeyId
+}
 
 impl From<TreeId> for BlobId {
     fn from(id: TreeId) -> Self {

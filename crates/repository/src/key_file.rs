@@ -53,8 +53,30 @@ pub(crate) enum Unopened {
     Damaged(String),
 }
 
+/// What a key file says of itself, without its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) created: Timestamp,
+    pub(crate) username: String,
+    pub(crate) hostname: String,
+}
+
+/// Who is said to have made a key file.
+#[derive(Debug, Clone)]
+pub(crate) struct Maker {
+    pub(crate) username: String,
+    pub(crate) hostname: String,
+}
+
+impl Maker {
+    /// This process.
+    pub(crate) fn ours() -> Self {
+        Self { username: host::username(), hostname: host::hostname() }
+    }
+}
+
 /// The contents of a new key file. Slow on purpose: run it on a thread where that does not matter.
-pub(crate) fn create(master: &Key, password: &Password, log_n: u8) -> Result<Vec<u8>> {
+pub(crate) fn create(master: &Key, password: &Password, log_n: u8, maker: Maker) -> Result<Vec<u8>> {
     let mut salt = [0; 64];
     rand::rng().fill_bytes(&mut salt);
     let (n, r, p) = (1_u64 << log_n.min(40), 8, 1);
@@ -69,8 +91,8 @@ pub(crate) fn create(master: &Key, password: &Password, log_n: u8) -> Result<Vec
     let plain = Zeroizing::new(serde_json::to_vec(&plain).map_err(json)?);
     let file = KeyFile {
         created: Timestamp::now(),
-        username: host::username(),
-        hostname: host::hostname(),
+        username: maker.username,
+        hostname: maker.hostname,
         kdf: "scrypt".to_owned(),
         n,
         r,
@@ -99,9 +121,10 @@ pub(crate) fn open(contents: &[u8], password: &Password) -> Result<Key, Unopened
     Ok(Key::from_bytes(bytes))
 }
 
-/// Whether `contents` looks like a key file, without knowing its password.
-pub(crate) fn inspect(contents: &[u8]) -> Result<(), String> {
-    parse(contents).map(drop)
+/// What `contents` says of itself, without its password; an error if it is no key file.
+pub(crate) fn inspect(contents: &[u8]) -> Result<Described, String> {
+    let (file, _, _) = parse(contents)?;
+    Ok(Described { created: file.created, username: file.username, hostname: file.hostname })
 }
 
 fn parse(contents: &[u8]) -> Result<(KeyFile, Vec<u8>, Vec<u8>), String> {
@@ -133,7 +156,7 @@ mod tests {
     #[test]
     fn a_key_file_opens_with_its_password_alone() {
         let master = Key::random();
-        let contents = create(&master, &"right".into(), 10).unwrap();
+        let contents = create(&master, &"right".into(), 10, Maker::ours()).unwrap();
         assert_eq!(open(&contents, &"right".into()).unwrap().encrypt_bytes(), master.encrypt_bytes());
         assert!(matches!(open(&contents, &"wrong".into()), Err(Unopened::OtherPassword)));
         assert!(matches!(open(&contents[1..], &"right".into()), Err(Unopened::Damaged(_))));

@@ -1,6 +1,6 @@
 //! Keys of the repository's files in the store.
 
-use crate::{PackId, SnapshotId};
+use crate::{KeyId, PackId, SnapshotId};
 
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const DATA: &str = "data/";
@@ -17,6 +17,10 @@ pub(crate) fn pack(id: PackId) -> String {
 
 pub(crate) fn snapshot(id: SnapshotId) -> String {
     format!("{SNAPSHOTS}{id}")
+}
+
+pub(crate) fn key(id: KeyId) -> String {
+    format!("{KEYS}{id}")
 }
 
 /// The last component, if it is an id; other names are not the repository's (unfinished writes, a stray file).

@@ -17,6 +17,7 @@ mod id;
 mod index;
 mod index_file;
 mod key_file;
+mod keys;
 mod layout;
 mod lock;
 mod pack;
@@ -34,7 +35,8 @@ mod writer;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
 pub use error::{LockHolder, RepositoryError, Result};
-pub use id::{BlobId, PackId, SnapshotId, TreeId};
+pub use id::{BlobId, KeyId, PackId, SnapshotId, TreeId};
+pub use keys::{KeyInfo, Keys, NewKey};
 pub use lock::{Lock, LockInfo, LockMode, LockOptions, LockSelection, Released, RemovedLocks, StaleReason};
 pub use password::Password;
 pub use read::BlobStream;

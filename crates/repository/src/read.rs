@@ -157,7 +157,7 @@ mod tests {
     /// Old programs put trees and data into the same packs, and repositories of theirs are still about.
     #[tokio::test]
     async fn packs_that_mix_trees_and_data_are_read_and_checked() {
-        let options = InitOptions { scrypt_log_n: Some(10) };
+        let options = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
         let store = Arc::new(Memory::new());
         let repository = Repository::init(store.clone(), &"x".into(), options).await.unwrap();
         let key = &repository.shared.key;

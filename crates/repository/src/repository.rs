@@ -14,8 +14,8 @@ use crate::id::sha256;
 use crate::index::Index;
 use crate::index_file::PackContents;
 use crate::{
-    PackId, Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout, snapshot,
-    sync, unpacked,
+    KeyId, PackId, Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout,
+    snapshot, sync, unpacked,
 };
 
 /// Small files that are fetched at the same time.
@@ -26,6 +26,9 @@ const FETCHES: usize = 8;
 pub struct InitOptions {
     /// Cost of the password's key derivation: 2 to this power. 15 if `None`, as stock restic chooses on most machines.
     pub scrypt_log_n: Option<u8>,
+    /// Cut chunks as this repository does, so that what is copied between the two, and later backups to either,
+    /// deduplicate. Random otherwise.
+    pub chunker_of: Option<Repository>,
 }
 
 /// An open repository. Cheap to clone.
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// How long to wait for locks of others.
     pub(crate) lock_wait: Mutex<Duration>,
+    /// The key file that opened it.
+    pub(crate) opened_with: Mutex<KeyId>,
     index: RwLock<LoadedIndex>,
     loading: tokio::sync::Mutex<()>,
 }
@@ -64,24 +69,29 @@ impl Repository {
         }
         refuse_remains(&*store).await?;
         let key = Key::random();
-        let config = Config::random();
+        let mut config = Config::random();
+        if let Some(like) = &options.chunker_of {
+            config.chunker_polynomial = like.shared.config.chunker_polynomial;
+        }
         let (master, password) = (key.clone(), password.clone());
         let log_n = options.scrypt_log_n.unwrap_or(key_file::DEFAULT_LOG_N);
-        let contents = blocking(move || key_file::create(&master, &password, log_n)).await??;
+        let contents =
+            blocking(move || key_file::create(&master, &password, log_n, key_file::Maker::ours())).await??;
         let json = serde_json::to_vec(&config).map_err(|e| RepositoryError::internal("write config", e))?;
         // Keys that an interrupted init left would make stock restic take the wrong one.
         for old in store.list(layout::KEYS).await? {
             store.delete(&old.key).await?;
         }
-        let key_name = format!("{}{}", layout::KEYS, hex::encode(sha256(&contents)));
+        let key_id = KeyId::of(&contents);
+        let key_name = layout::key(key_id);
         put_new(&*store, &key_name, contents.into()).await?;
         // `config` is the one file whose name is not its hash: it must be ours, not that of another init.
         let sealed = Bytes::from(key.seal(&json));
         match store.put(layout::CONFIG, sealed.clone()).await? {
-            Put::Written => Ok(Self::with(store, key, config)),
+            Put::Written => Ok(Self::with(store, key, key_id, config)),
             // The answer to our own put was lost.
             Put::AlreadyExists if store.get(layout::CONFIG).await? == sealed => {
-                Ok(Self::with(store, key, config))
+                Ok(Self::with(store, key, key_id, config))
             }
             Put::AlreadyExists => {
                 store.delete(&key_name).await?;
@@ -102,20 +112,21 @@ impl Repository {
             }
             result => result?,
         };
-        let key = find_key(&*store, password, sealed.clone()).await?;
+        let (key, key_id) = find_key(&*store, password, sealed.clone()).await?;
         let json = key.open(&sealed).map_err(|e| RepositoryError::damaged(layout::CONFIG, e))?;
         let config = Config::decode(&json).map_err(|e| RepositoryError::damaged(layout::CONFIG, e))?;
         if !(1..=2).contains(&config.version) {
             let needed = "versions 1 and 2 are";
             return Err(RepositoryError::UnsupportedVersion { version: config.version, needed });
         }
-        Ok(Self::with(store, key, config))
+        Ok(Self::with(store, key, key_id, config))
     }
 
-    fn with(store: Arc<dyn Store>, key: Key, config: Config) -> Self {
+    fn with(store: Arc<dyn Store>, key: Key, key_id: KeyId, config: Config) -> Self {
         let (index, loading) = (RwLock::default(), tokio::sync::Mutex::default());
         let lock_wait = Mutex::default();
-        Self { shared: Arc::new(Shared { store, key, config, lock_wait, index, loading }) }
+        let opened_with = Mutex::new(key_id);
+        Self { shared: Arc::new(Shared { store, key, config, lock_wait, opened_with, index, loading }) }
     }
 
     /// The repository's id, which it keeps wherever it is copied to.
@@ -126,6 +137,11 @@ impl Repository {
     /// The format's version.
     pub fn version(&self) -> u32 {
         self.shared.config.version
+    }
+
+    /// Whether both cut chunks at the same places, so that equal data written to either gives equal blobs.
+    pub fn chunks_like(&self, other: &Self) -> bool {
+        self.shared.config.chunker_polynomial == other.shared.config.chunker_polynomial
     }
 
     /// Where it is, for people: without credentials.
@@ -262,6 +278,24 @@ impl Repository {
         }
     }
 
+    /// The one file below `folder` whose id begins so; `what` names its kind in errors. A whole id is taken as it is.
+    pub(crate) async fn find_id(&self, folder: &str, what: &'static str, prefix: &str) -> Result<[u8; 32]> {
+        let mut fits: Vec<[u8; 32]> = self
+            .list_ids(folder)
+            .await?
+            .iter()
+            .filter_map(|file| layout::id_of(&file.key))
+            .filter(|id| hex::encode(id).starts_with(prefix))
+            .collect();
+        match (fits.pop(), fits.len()) {
+            (Some(id), 0) => Ok(id),
+            (None, _) => Err(RepositoryError::NoSuchFile { what, prefix: prefix.to_owned() }),
+            (Some(_), more) => {
+                Err(RepositoryError::AmbiguousFile { what, prefix: prefix.to_owned(), count: more + 1 })
+            }
+        }
+    }
+
     async fn read_snapshot(&self, key: String) -> Result<Snapshot> {
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         self.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
@@ -374,7 +408,7 @@ async fn refuse_remains(store: &dyn Store) -> Result<()> {
 }
 
 /// Tries every key file with the password.
-async fn find_key(store: &dyn Store, password: &Password, config: Bytes) -> Result<Key> {
+async fn find_key(store: &dyn Store, password: &Password, config: Bytes) -> Result<(Key, KeyId)> {
     let mut failures = Failures::default();
     for file in store.list(layout::KEYS).await? {
         let Some(name) = layout::id_of(&file.key) else { continue };
@@ -386,7 +420,7 @@ async fn find_key(store: &dyn Store, password: &Password, config: Bytes) -> Resu
         let password = password.clone();
         let opened = blocking(move || key_file::open(&contents, &password)).await?;
         match opened {
-            Ok(key) if key.open(&config).is_ok() => return Ok(key),
+            Ok(key) if key.open(&config).is_ok() => return Ok((key, KeyId::from_bytes(name))),
             Ok(_) => failures.config = true,
             Err(key_file::Unopened::Damaged(reason)) => failures.damaged = Some((file.key, reason)),
             Err(key_file::Unopened::OtherPassword) if changed => {

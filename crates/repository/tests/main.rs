@@ -4,6 +4,7 @@
 
 mod check;
 mod faults;
+mod keys;
 mod locks;
 mod reading;
 mod repair;

@@ -1,7 +1,7 @@
 //! Stock restic and we use the same repository.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use basekeep_repository::{
@@ -12,46 +12,8 @@ use jiff::Timestamp;
 
 use crate::support::*;
 
-struct Stock<'a> {
-    repository: &'a Path,
-    password: &'static str,
-}
-
-impl Stock<'_> {
-    fn command(&self, arguments: &[&str]) -> Output {
-        Command::new("restic")
-            .args(["--no-cache", "--repo"])
-            .arg(self.repository)
-            .args(arguments)
-            .env("RESTIC_PASSWORD", self.password)
-            .output()
-            .expect("restic is installed; scripts/setup test does it")
-    }
-
-    /// Runs restic and wants it to succeed.
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "restic {arguments:?}\n{out}\n{err}");
-        assert!(!err.to_lowercase().contains("error"), "restic {arguments:?}\n{err}");
-        out.into_owned()
-    }
-
-    fn check(&self) {
-        let out = self.run(&["check", "--read-data"]);
-        assert!(out.contains("no errors were found"), "{out}");
-        for bad in ["not referenced in any index", "mix of tree and data", "contained in several indexes"] {
-            assert!(!out.contains(bad), "{out}");
-        }
-    }
-}
-
 fn store(folder: &Path) -> Arc<dyn Store> {
     Arc::new(Retry::new(Arc::new(Local::new(folder)), RetryPolicy::default()))
-}
-
-fn stock(folder: &Path) -> Stock<'_> {
-    Stock { repository: folder, password: "correct horse" }
 }
 
 async fn assert_check_is_clean(repository: &Repository) {
@@ -67,7 +29,7 @@ async fn stock_restic_reads_checks_restores_and_prunes_what_we_write() {
     let (first_files, second_files) = (files(1), files(2));
     let first = backup(&repository, &first_files).await.unwrap();
     let second = backup(&repository, &second_files).await.unwrap();
-    let restic = stock(&path);
+    let restic = Stock::new(&path);
 
     let listed: serde_json::Value = serde_json::from_str(&restic.run(&["snapshots", "--json"])).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2);
@@ -130,7 +92,7 @@ async fn large_trees_and_several_streams_pass_stock_restic() {
     tree.dir("shop/empty", 0o755);
     let snapshot = writer.finish(tree, new_snapshot()).await.unwrap();
     lock.release().await.unwrap();
-    let restic = stock(&path);
+    let restic = Stock::new(&path);
     restic.check();
     let target = folder.path().join("restored");
     restic.run(&["restore", "latest", "--verify", "--target", target.to_str().unwrap()]);
@@ -174,7 +136,7 @@ async fn we_read_what_stock_restic_writes_in_every_compression_and_go_on_in_it()
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("repository");
         let source = source(folder.path());
-        let restic = stock(&path);
+        let restic = Stock::new(&path);
         restic.run(&["init", "--repository-version", version]);
         let back_up = || {
             restic.run(&["--compression", compression, "backup", "--tag", "a,b", source.to_str().unwrap()])
@@ -214,7 +176,7 @@ async fn every_key_opens_the_repository_and_a_removed_one_does_not() {
     let snapshot = backup(&repository, &files(4)).await.unwrap();
     let second = folder.path().join("second password");
     std::fs::write(&second, "another one").unwrap();
-    let restic = stock(&path);
+    let restic = Stock::new(&path);
     restic.run(&["key", "add", "--new-password-file", second.to_str().unwrap()]);
     for password in ["correct horse", "another one"] {
         let opened = Repository::open(store(&path), &password.into()).await.unwrap();
@@ -233,7 +195,7 @@ async fn stock_restic_honours_our_locks_and_we_honour_its() {
     let path = folder.path().join("repository");
     let repository = Repository::init(store(&path), &password(), quick()).await.unwrap();
     backup(&repository, &files(5)).await.unwrap();
-    let restic = stock(&path);
+    let restic = Stock::new(&path);
 
     let shared = lock(&repository).await;
     assert!(restic.command(&["snapshots"]).status.success());
@@ -283,7 +245,7 @@ async fn what_a_crashed_writer_leaves_disturbs_neither() {
         std::fs::write(path.join(place).join(format!("{}.unfinished-0123", "ab".repeat(32))), b"half")
             .unwrap();
     }
-    let restic = stock(&path);
+    let restic = Stock::new(&path);
     restic.check();
     restic.run(&["snapshots"]);
     restic.run(&["prune"]);

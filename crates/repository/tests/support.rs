@@ -1,5 +1,7 @@
 //! Repositories and content for the tests.
 
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use basekeep_repository::{
@@ -17,7 +19,7 @@ pub(crate) fn password() -> Password {
 
 /// Cheap keys: the tests are not about scrypt.
 pub(crate) fn quick() -> InitOptions {
-    InitOptions { scrypt_log_n: Some(10) }
+    InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() }
 }
 
 pub(crate) async fn in_memory() -> (Arc<Memory>, Repository) {
@@ -142,4 +144,49 @@ pub(crate) async fn keys(store: &dyn Store, folder: &str) -> Vec<String> {
 pub(crate) async fn replace(store: &dyn Store, key: &str, data: Vec<u8>) {
     store.delete(key).await.unwrap();
     store.put(key, data.into()).await.unwrap();
+}
+
+/// Stock restic on a local repository.
+pub(crate) struct Stock<'a> {
+    repository: &'a Path,
+    password: String,
+}
+
+impl<'a> Stock<'a> {
+    /// With the usual password.
+    pub(crate) fn new(repository: &'a Path) -> Self {
+        Self { repository, password: "correct horse".into() }
+    }
+
+    /// The same with another password.
+    pub(crate) fn with_password(self, password: &str) -> Self {
+        Self { password: password.into(), ..self }
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Command::new("restic")
+            .args(["--no-cache", "--repo"])
+            .arg(self.repository)
+            .args(arguments)
+            .env("RESTIC_PASSWORD", &self.password)
+            .output()
+            .expect("restic is installed; scripts/setup test does it")
+    }
+
+    /// Runs restic and wants it to succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "restic {arguments:?}\n{out}\n{err}");
+        assert!(!err.to_lowercase().contains("error"), "restic {arguments:?}\n{err}");
+        out.into_owned()
+    }
+
+    pub(crate) fn check(&self) {
+        let out = self.run(&["check", "--read-data"]);
+        assert!(out.contains("no errors were found"), "{out}");
+        for bad in ["not referenced in any index", "mix of tree and data", "contained in several indexes"] {
+            assert!(!out.contains(bad), "{out}");
+        }
+    }
 }

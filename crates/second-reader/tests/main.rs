@@ -34,7 +34,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 async fn write(folder: &Path) -> (Repository, Snapshot) {
-    let options = InitOptions { scrypt_log_n: Some(10) };
+    let options = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
     let repository = Repository::init(Arc::new(Local::new(folder)), &PASSWORD.into(), options).await.unwrap();
     let lock = repository.lock(LockMode::Shared).await.unwrap();
     let writer = repository.writer(&lock, WriterOptions { pack_size: 512 << 10, ..WriterOptions::default() });

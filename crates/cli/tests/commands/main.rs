@@ -5,6 +5,7 @@
 
 mod configuration;
 mod init;
+mod key;
 mod repository;
 mod sandbox;
 mod server;
