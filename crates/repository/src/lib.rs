@@ -9,6 +9,7 @@ mod check;
 mod chunker;
 mod compression;
 mod config;
+mod copy;
 mod crypto;
 mod error;
 mod go_text;
@@ -34,6 +35,7 @@ mod unpacked;
 mod writer;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
+pub use copy::{CopyProgress, CopyReport, NotCopied};
 pub use error::{LockHolder, RepositoryError, Result};
 pub use id::{BlobId, KeyId, PackId, SnapshotId, TreeId};
 pub use keys::{KeyInfo, Keys, NewKey};

@@ -107,7 +107,7 @@ impl Repository {
 }
 
 /// A pack that is gone or too short is damage; anything else is the storage's failure.
-fn unreadable(place: Location, error: StoreError) -> RepositoryError {
+pub(crate) fn unreadable(place: Location, error: StoreError) -> RepositoryError {
     let reason = match error.kind {
         ErrorKind::NotFound => "the pack is missing".to_owned(),
         ErrorKind::Corrupt => format!("the pack is too short: {}", error.source),

@@ -1,7 +1,10 @@
 //! Snapshot files.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{SnapshotId, TreeId, host};
 
@@ -162,6 +165,17 @@ pub(crate) fn decode(id: SnapshotId, json: &[u8]) -> Result<Snapshot, String> {
     })
 }
 
+/// The JSON of a copy in another repository: every field as it is, known or not, but for the parent, which may not be
+/// there, and the original, which tells where it came from.
+pub(crate) fn for_copy(id: SnapshotId, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json)?;
+    fields.remove("parent");
+    if fields.get("original").is_none_or(|original| original.get() == "null") {
+        fields.insert("original".to_owned(), serde_json::value::to_raw_value(&id)?);
+    }
+    serde_json::to_vec(&fields)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,5 +212,17 @@ mod tests {
         let read = decode(SnapshotId::of(&json), &json).unwrap();
         assert_eq!((read.time, read.tree, read.parent), (new.time, TreeId::of(b"t"), new.parent));
         assert_eq!(read.summary.unwrap().data_added, 7);
+    }
+
+    #[test]
+    fn a_copy_keeps_every_field_but_its_parent_and_names_its_original() {
+        let id = SnapshotId::of(b"s");
+        let json = br#"{"time":"2024-01-02T03:04:05.000000001+01:00","parent":"00","x":{"b":1.50,"a":[2]},"tree":"t"}"#;
+        let copy = for_copy(id, json).unwrap();
+        let expected = format!(
+            r#"{{"original":"{id}","time":"2024-01-02T03:04:05.000000001+01:00","tree":"t","x":{{"b":1.50,"a":[2]}}}}"#
+        );
+        assert_eq!(String::from_utf8(copy.clone()).unwrap(), expected);
+        assert_eq!(for_copy(SnapshotId::of(b"other"), &copy).unwrap(), copy, "the first original stays");
     }
 }

@@ -10,6 +10,7 @@
 mod file;
 mod finish;
 mod packs;
+mod payload;
 mod pipeline;
 mod queue;
 mod rewrite;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub use file::{FileContent, FileWriter};
+pub(crate) use payload::Payload;
 pub use rewrite::Changes;
 
 use crate::writer::pipeline::Pipeline;

@@ -69,6 +69,18 @@ pub(super) struct Counters {
     pub(super) bytes_stored: AtomicU64,
 }
 
+impl Counters {
+    /// Counts a blob: one to store, or one that is known.
+    pub(super) fn count(&self, kind: BlobKind, new: bool) {
+        match (kind, new) {
+            (BlobKind::Data, true) => self.data_new.fetch_add(1, Relaxed),
+            (BlobKind::Data, false) => self.data_known.fetch_add(1, Relaxed),
+            (BlobKind::Tree, true) => self.trees_new.fetch_add(1, Relaxed),
+            (BlobKind::Tree, false) => 0,
+        };
+    }
+}
+
 /// A blob to store.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -241,7 +253,7 @@ impl Pipeline {
     }
 
     /// Whether the caller is the one who has to store it.
-    fn claim(&self, kind: BlobKind, id: BlobId, length: u32) -> bool {
+    pub(super) fn claim(&self, kind: BlobKind, id: BlobId, length: u32) -> bool {
         let mut claims = sync::lock(&self.claims);
         match claims.entry((kind, id)) {
             Entry::Occupied(_) => false,
@@ -262,12 +274,7 @@ impl Pipeline {
         let length = u32::try_from(data.len()).map_err(|e| RepositoryError::internal("store a blob", e))?;
         let new = self.claim(kind, id, length);
         let counters = &self.counters;
-        match (kind, new) {
-            (BlobKind::Data, true) => counters.data_new.fetch_add(1, Relaxed),
-            (BlobKind::Data, false) => counters.data_known.fetch_add(1, Relaxed),
-            (BlobKind::Tree, true) => counters.trees_new.fetch_add(1, Relaxed),
-            (BlobKind::Tree, false) => 0,
-        };
+        counters.count(kind, new);
         if kind == BlobKind::Data {
             counters.bytes_in.fetch_add(u64::from(length), Relaxed);
         }
