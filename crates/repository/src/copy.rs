@@ -156,7 +156,7 @@ impl Copying<'_> {
         let trees = walk.end();
         self.writer.settle().await?;
         // Damage that is told below must not be somebody's prune.
-        self.from_lock.state().check()?;
+        self.from_lock.state().confirm().await?;
         for snapshot in batch {
             let whole = match missing.failed.is_empty() {
                 true => Ok(()),

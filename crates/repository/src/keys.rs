@@ -106,7 +106,7 @@ impl Repository {
         let contents = blocking(move || key_file::create(&shared.key, &secret, log_n, maker)).await??;
         let id = KeyId::of(&contents);
         let key = layout::key(id);
-        lock.state().check()?;
+        lock.state().confirm().await?;
         put_new(&*self.shared.store, &key, Bytes::from(contents)).await?;
         if let Err(error) = self.assert_opens(id, password).await {
             if let Err(left) = self.shared.store.delete(&key).await {
@@ -163,7 +163,7 @@ impl Repository {
             }
             Err(error) => return Err(error.into()),
         }
-        lock.state().check()?;
+        lock.state().confirm().await?;
         self.shared.store.delete(&layout::key(id)).await?;
         Ok(())
     }

@@ -83,8 +83,9 @@ impl Writer {
     pub(crate) async fn put_snapshot(&self, json: Vec<u8>) -> Result<SnapshotId> {
         let pipeline = self.pipeline();
         pipeline.check()?;
-        pipeline.lock.check()?;
+        pipeline.lock.confirm().await?;
         let key = pipeline.repository.write_json(layout::SNAPSHOTS, json).await?;
+        pipeline.undo_if_lost(&key).await?;
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         Ok(SnapshotId::from_bytes(id))
     }

@@ -12,7 +12,7 @@ use crate::InitOptions;
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn repository(store: Arc<dyn Store>) -> Repository {
-    let options = InitOptions { scrypt_log_n: Some(10) };
+    let options = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
     Repository::init(store, &"correct horse".into(), options).await.unwrap()
 }
 
