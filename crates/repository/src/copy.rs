@@ -11,6 +11,7 @@ mod transfer;
 use std::collections::HashSet;
 
 use basekeep_store::ErrorKind;
+use futures::StreamExt;
 
 use crate::copy::missing::Missing;
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 /// While less than this moves, more snapshots are taken together, so that small ones share packs.
 const SMALL_BATCH: u64 = 64 << 20;
 const MOST_IN_BATCH: usize = 256;
+/// Snapshot files that are written at the same time.
+const WRITES: usize = 8;
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +71,8 @@ impl Repository {
     /// Fields that this program does not know are kept; `parent` is left out and `original` set, as stock restic's copy
     /// does it. A repeated call goes on where an interrupted one ended.
     ///
+    /// Once `stop` ends, the copy ends too, as [`RepositoryError::Incomplete`].
+    ///
     /// Errors: those of the target, and of the source's storage. Damage in the source is in the report.
     pub async fn copy_to(
         &self,
@@ -76,6 +81,7 @@ impl Repository {
         snapshots: &[Snapshot],
         options: WriterOptions,
         progress: &(dyn Fn(CopyProgress) + Send + Sync),
+        stop: impl Future<Output = ()> + Send,
     ) -> Result<CopyReport> {
         if self.id() == to.id() && self.location() == to.location() {
             return Err(RepositoryError::Refused("source and target are the same repository".to_owned()));
@@ -104,7 +110,13 @@ impl Repository {
             progress,
             report,
         };
-        match copying.run(&wanted).await {
+        let stopped = || RepositoryError::Incomplete { reason: "the copy was given up".to_owned() };
+        let result = tokio::select! {
+            biased;
+            () = stop => Err(stopped()),
+            result = copying.run(&wanted) => result,
+        };
+        match result {
             Ok(()) => Ok(copying.report),
             Err(error) => {
                 // Leaves an index of what arrived.
@@ -157,20 +169,17 @@ impl Copying<'_> {
         self.writer.settle().await?;
         // Damage that is told below must not be somebody's prune.
         self.from_lock.state().confirm().await?;
+        let mut whole = Vec::with_capacity(batch.len());
         for snapshot in batch {
-            let whole = match missing.failed.is_empty() {
+            let checked = match missing.failed.is_empty() {
                 true => Ok(()),
                 false => missing.check_whole(snapshot.tree).await,
             };
-            match whole {
-                Ok(()) => self.write(snapshot).await?,
-                Err(error) if is_damage(&error) => {
-                    self.report.not_copied.push(NotCopied { snapshot: snapshot.id, error });
-                }
-                Err(error) => return Err(error),
+            if self.or_not_copied(snapshot.id, checked)?.is_some() {
+                whole.push(snapshot.id);
             }
-            self.tell();
         }
+        self.write_snapshots(whole).await?;
         if missing.failed.is_empty() {
             complete.extend(trees);
         }
@@ -178,22 +187,31 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// The snapshot's file, last.
-    async fn write(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let key = layout::snapshot(snapshot.id);
-        let json = match self.from.read_json(&key, |json| Ok(json.to_vec())).await {
-            Ok(json) => json,
-            Err(error) if is_damage(&error) => {
-                self.report.not_copied.push(NotCopied { snapshot: snapshot.id, error });
-                return Ok(());
+    /// The snapshots' files, last.
+    async fn write_snapshots(&mut self, whole: Vec<SnapshotId>) -> Result<()> {
+        let (from, writer) = (self.from.clone(), self.writer.clone());
+        let mut writes = futures::stream::iter(whole)
+            .map(move |id| write_snapshot(from.clone(), writer.clone(), id))
+            .buffered(WRITES);
+        while let Some((id, written)) = writes.next().await {
+            if let Some(copy) = self.or_not_copied(id, written)? {
+                self.report.copied.push((id, copy));
             }
-            Err(error) => return Err(error),
-        };
-        let json = snapshot::for_copy(snapshot.id, &json)
-            .map_err(|e| RepositoryError::internal("write a snapshot", e))?;
-        let copy = self.writer.put_snapshot(json).await?;
-        self.report.copied.push((snapshot.id, copy));
+            self.tell();
+        }
         Ok(())
+    }
+
+    /// Notes damage; other errors end the copy.
+    fn or_not_copied<T>(&mut self, snapshot: SnapshotId, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_damage(&error) => {
+                self.report.not_copied.push(NotCopied { snapshot, error });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn tell(&self) {
@@ -207,6 +225,20 @@ impl Copying<'_> {
             bytes_found: self.found,
         });
     }
+}
+
+async fn write_snapshot(
+    from: Repository,
+    writer: Writer,
+    id: SnapshotId,
+) -> (SnapshotId, Result<SnapshotId>) {
+    let write = async {
+        let json = from.read_json(&layout::snapshot(id), |json| Ok(json.to_vec())).await?;
+        let json =
+            snapshot::for_copy(id, &json).map_err(|e| RepositoryError::internal("write a snapshot", e))?;
+        writer.put_snapshot(json).await
+    };
+    (id, write.await)
 }
 
 /// Something in the repository is not what it should be, as opposed to a storage that does not answer.

@@ -26,7 +26,9 @@ async fn copy_these(from: &Repository, to: &Repository, snapshots: &[Snapshot]) 
             return Err(error);
         }
     };
-    let result = from.copy_to(to, (&from_lock, &to_lock), snapshots, small_packs(), &|_| {}).await;
+    let result = from
+        .copy_to(to, (&from_lock, &to_lock), snapshots, small_packs(), &|_| {}, std::future::pending())
+        .await;
     let _ = from_lock.release().await;
     let _ = to_lock.release().await;
     result
@@ -298,6 +300,30 @@ async fn after_an_interruption_only_the_rest_travels() {
     let report = copy(&from, &to).await.unwrap();
     assert_eq!(report.copied.len() + report.present.len(), 4);
     assert!(report.bytes < 1_400_000, "{} bytes travelled again", report.bytes);
+    assert_clean(&to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_stopped_leaves_no_snapshot_and_is_gone_on_with() {
+    let (_, from) = in_memory().await;
+    backup(&from, &[("shop/a", random(2_000_000, 1))]).await.unwrap();
+    let (memory, _) = in_memory_like(&from).await;
+    let to = Repository::open(memory.clone(), &"target".into()).await.unwrap();
+    let (from_lock, to_lock) = (lock(&from).await, lock(&to).await);
+    let (snapshots, _) = from.snapshots().await.unwrap();
+    let seen = tokio::sync::Notify::new();
+    let progress = |progress: basekeep_repository::CopyProgress| {
+        if progress.blobs > 0 {
+            seen.notify_one();
+        }
+    };
+    let locks = (&from_lock, &to_lock);
+    let stopped = from.copy_to(&to, locks, &snapshots, small_packs(), &progress, seen.notified()).await;
+    assert!(matches!(stopped, Err(RepositoryError::Incomplete { .. })), "{stopped:?}");
+    assert!(to.snapshots().await.unwrap().0.is_empty());
+    to_lock.release().await.unwrap();
+    let to = Repository::open(memory, &"target".into()).await.unwrap();
+    assert_eq!(copy(&from, &to).await.unwrap().copied.len(), 1);
     assert_clean(&to).await;
 }
 
