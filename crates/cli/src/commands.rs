@@ -11,6 +11,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod drill;
+mod forget;
 mod init;
 mod key;
 mod list;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Drill(drill::Drill),
     Restore(restore::Restore),
     Key(key::Key),
+    Forget(forget::Forget),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -48,6 +50,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
+        Command::Forget(command) => forget::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),
         Command::Man(command) => man::run(&command, context),

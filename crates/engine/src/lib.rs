@@ -9,6 +9,7 @@ mod definitions;
 pub mod drill;
 mod error;
 mod event;
+pub mod forget;
 mod interrupt;
 pub mod keys;
 pub mod listing;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
 
 mod drill;
+mod forget;
 mod restore;
 mod support;
 mod tampered;

@@ -42,6 +42,18 @@ impl Context {
         Ok(Place { configured: configured.as_deref().is_none_or(|own| own == url), url })
     }
 
+    /// Whether the configuration says that nothing is to be deleted in the repository that the user means.
+    pub(crate) fn append_only(&self) -> Result<bool, EngineError> {
+        let Some(config) = self.config()? else { return Ok(false) };
+        let place = self.repository_place()?;
+        let replica = config.replicas.iter().find(|replica| replica.url == place.url);
+        let storage = match replica {
+            Some(replica) => Some(&replica.storage),
+            None => place.configured.then_some(&config.repository.storage),
+        };
+        Ok(storage.is_some_and(|storage| storage.append_only))
+    }
+
     fn no_repository(&self) -> Result<EngineError, EngineError> {
         let error = EngineError::new(ErrorKind::NoRepository, "no repository is named");
         Ok(match self.config()? {
