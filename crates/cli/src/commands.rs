@@ -19,6 +19,7 @@ mod man;
 mod manifest;
 mod restore;
 mod show;
+mod unlock;
 mod verify;
 
 /// The commands, in the order of a first day.
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Key(key::Key),
     Forget(forget::Forget),
+    Unlock(unlock::Unlock),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -51,6 +53,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
+        Command::Unlock(command) => unlock::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),
         Command::Man(command) => man::run(&command, context),

@@ -122,7 +122,7 @@ pub async fn forget(
     if let Err(error) = released {
         report.warnings.push(Warning {
             message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some("it goes stale after 30 minutes; `basekeep unlock` removes it then".to_owned()),
+            hint: Some("it becomes stale after 30 minutes; `basekeep unlock` removes it then".to_owned()),
         });
     }
     Ok(report)

@@ -18,6 +18,7 @@ pub mod repositories;
 pub mod restore;
 pub mod retention;
 pub mod stored;
+pub mod unlock;
 pub mod verify;
 pub mod words;
 

@@ -127,7 +127,9 @@ pub async fn execute(
         observer.event(Event::Warning {
             code: "lock-not-removed".into(),
             message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some("it becomes stale after 30 minutes; `restic unlock` removes it sooner".into()),
+            hint: Some(
+                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
+            ),
         });
     }
     result

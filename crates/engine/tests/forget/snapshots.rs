@@ -13,7 +13,7 @@ use jiff::Timestamp;
 pub(super) const PASSWORD: &str = "test";
 
 pub(super) async fn repository(store: Arc<dyn Store>) -> Repository {
-    let quick = InitOptions { scrypt_log_n: Some(10) };
+    let quick = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
     Repository::init(store, &Password::from(PASSWORD), quick).await.unwrap()
 }
 
