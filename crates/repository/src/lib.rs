@@ -49,4 +49,4 @@ pub use repository::{InitOptions, Repository};
 pub use snapshot::{NewSnapshot, Snapshot, Summary};
 pub use tree::{Node, NodeKind, Tree};
 pub use tree_builder::TreeBuilder;
-pub use writer::{Changes, FileContent, FileWriter, Writer, WriterOptions, WriterStats};
+pub use writer::{Changes, Ended, FileContent, FileWriter, Writer, WriterOptions, WriterStats};

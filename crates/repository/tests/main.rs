@@ -9,6 +9,7 @@ mod keys;
 mod locks;
 mod reading;
 mod repair;
+mod replicas;
 mod stock;
 mod support;
 mod writing;

@@ -106,7 +106,7 @@ impl LockState {
     }
 
     /// Ends when the lock is lost, with the reason.
-    pub(super) async fn lost(&self) -> String {
+    pub(crate) async fn lost(&self) -> String {
         let mut lost = self.lost.subscribe();
         match lost.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),

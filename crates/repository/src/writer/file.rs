@@ -128,7 +128,8 @@ impl FileWriter {
         Ok(self.state.len() as u64)
     }
 
-    /// Takes blobs over that are stored already, each with its plain length. Ends the present chunk first.
+    /// Takes blobs over that are stored already, each with its plain length. Ends the present chunk first. The repository
+    /// that leads must have them; another one that does not is behind from then on.
     ///
     /// Errors: [`RepositoryError::MissingBlob`] if the index does not know one; then none is taken over, and the file
     /// can go on.
@@ -136,7 +137,7 @@ impl FileWriter {
         self.cut().await?;
         let pipeline = self.writer.pipeline();
         for (blob, length) in blobs {
-            match pipeline.known_length(BlobKind::Data, *blob) {
+            match pipeline.known_length(pipeline.leader(), BlobKind::Data, *blob) {
                 Some(known) if known == *length => {}
                 Some(known) => {
                     return Err(RepositoryError::Refused(format!(
@@ -146,11 +147,16 @@ impl FileWriter {
                 None => return Err(RepositoryError::MissingBlob { blob: *blob, hint: String::new() }),
             }
         }
+        pipeline
+            .owe_unknown(blobs.iter().map(|(blob, _)| blob))
+            .map_err(|blob| RepositoryError::MissingBlob { blob, hint: String::new() })?;
         for (blob, length) in blobs {
             self.state.push(*blob);
             self.size += u64::from(*length);
         }
-        pipeline.counters.data_known.fetch_add(blobs.len() as u64, Relaxed);
+        for target in &pipeline.targets {
+            target.counters.data_known.fetch_add(blobs.len() as u64, Relaxed);
+        }
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Blobs that come from another repository: compressed and verified there, sealed here with this one's key.
+//! Blobs that come from another repository: compressed and verified there, sealed here with this one's key. A writer that
+//! takes them has one target.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::pack::BlobKind;
+use crate::writer::packs::Permit;
 use crate::writer::seal::Sealed;
 use crate::{BlobId, RepositoryError, Result, SnapshotId, Writer, layout};
 
@@ -28,7 +30,7 @@ impl Payload<'_> {
 impl Writer {
     /// Whether the blob is stored, or is being stored by this writer.
     pub(crate) fn knows(&self, kind: BlobKind, id: BlobId) -> bool {
-        self.pipeline().known_length(kind, id).is_some()
+        self.pipeline().known_length(self.pipeline().leader(), kind, id).is_some()
     }
 
     /// Waits for room for so many bytes in flight.
@@ -44,15 +46,17 @@ impl Writer {
         let Payload { kind, id, bytes, uncompressed } = *payload;
         let plain = u32::try_from(payload.plain_length())
             .map_err(|e| RepositoryError::internal("store a blob", e))?;
-        let new = pipeline.claim(kind, id, plain);
-        pipeline.counters.count(kind, new);
+        let target = pipeline.leader();
+        let new = pipeline.claim(kind, id, plain) & target.bit() != 0;
+        target.count(kind, new);
         if !new {
             return Ok(());
         }
         let result = self.seal(bytes, id).and_then(|sealed| {
-            pipeline.counters.bytes_new.fetch_add(u64::from(plain), Relaxed);
-            pipeline.counters.bytes_stored.fetch_add(sealed.len() as u64, Relaxed);
-            pipeline.append(kind, id, &Sealed { bytes: &sealed, uncompressed }, permit)
+            target.counters.bytes_new.fetch_add(u64::from(plain), Relaxed);
+            target.counters.bytes_stored.fetch_add(sealed.len() as u64, Relaxed);
+            let sealed = Sealed { bytes: &sealed, uncompressed };
+            pipeline.append(target, kind, id, &sealed, Permit::Flight(permit))
         });
         // It is claimed: nobody else would store it.
         if let Err(error) = &result {
@@ -62,7 +66,7 @@ impl Writer {
     }
 
     fn seal(&self, payload: &[u8], id: BlobId) -> Result<Vec<u8>> {
-        let key = &self.pipeline().repository.shared.key;
+        let key = &self.pipeline().leader().repository.shared.key;
         let sealed = key.seal(payload);
         if self.pipeline().options.verify && key.open(&sealed).as_deref() != Ok(payload) {
             let reason = "it does not open to what was sealed".to_owned();
@@ -73,19 +77,13 @@ impl Writer {
 
     /// Makes everything that was stored so far durable and indexed. The writer can go on.
     pub(crate) async fn settle(&self) -> Result<()> {
-        let pipeline = self.pipeline();
-        pipeline.end_packs().await?;
-        pipeline.wait_until(|| pipeline.is_idle()).await?;
-        pipeline.write_index().await
+        self.pipeline().settle().await
     }
 
     /// Writes a snapshot file. The caller has seen that everything it refers to is stored, after [`Writer::settle`].
     pub(crate) async fn put_snapshot(&self, json: Vec<u8>) -> Result<SnapshotId> {
-        let pipeline = self.pipeline();
-        pipeline.check()?;
-        pipeline.lock.confirm().await?;
-        let key = pipeline.repository.write_json(layout::SNAPSHOTS, json).await?;
-        pipeline.undo_if_lost(&key).await?;
+        self.pipeline().check()?;
+        let key = self.pipeline().leader().put_snapshot(json).await?;
         let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
         Ok(SnapshotId::from_bytes(id))
     }

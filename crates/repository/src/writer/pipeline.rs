@@ -2,83 +2,56 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::chunker::{self, Gear};
-use crate::index_file::PackContents;
-use crate::lock::LockState;
 use crate::pack::BlobKind;
 use crate::writer::file::FileState;
-use crate::writer::packs::OpenPack;
+use crate::writer::packs::Permit;
 use crate::writer::queue::Queue;
+use crate::writer::roles::Roles;
 use crate::writer::seal::{Plain, Sealer};
-use crate::{BlobId, Repository, RepositoryError, Result, WriterOptions, sync};
+use crate::writer::target::{Mask, Target};
+use crate::{BlobId, Lock, Repository, RepositoryError, Result, WriterOptions, sync};
 
 const LEAST_IN_FLIGHT: usize = 64 << 20;
 /// What a job holds at least, so that tiny blobs do not make a long queue.
 const LEAST_PERMITS: usize = 1 << 10;
-/// Packs that are put at the same time.
-const UPLOADS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    pub(super) repository: Repository,
-    pub(super) lock: Arc<LockState>,
+    /// Where everything goes, in the caller's order. Their number never changes.
+    pub(super) targets: Vec<Arc<Target>>,
+    pub(super) roles: Roles,
     pub(super) options: WriterOptions,
     pub(super) gear: Box<Gear>,
     pub(super) queue: Queue<Job>,
-    pub(super) counters: Counters,
+    /// Bytes of file content that were cut into blobs.
+    pub(super) bytes_in: AtomicU64,
     pub(super) started: jiff::Timestamp,
     /// Bytes in flight.
     budget: Arc<Semaphore>,
-    /// Blobs that this writer stores, with their plain lengths. Whoever enters one stores it; nobody else does.
-    claims: Mutex<HashMap<(BlobKind, BlobId), u32>>,
-    /// One open pack for each kind of blob.
-    pub(super) data_pack: Mutex<OpenPack>,
-    pub(super) tree_pack: Mutex<OpenPack>,
-    /// Packs that are durable and in no index file yet.
-    pub(super) unindexed: Mutex<Unindexed>,
-    pub(super) indexing: tokio::sync::Mutex<()>,
-    pub(super) upload_slots: Semaphore,
+    /// Blobs that this writer stores. Whoever enters one for a target stores it there; nobody else does.
+    claims: Mutex<HashMap<(BlobKind, BlobId), Claim>>,
     runtime: OnceLock<tokio::runtime::Handle>,
     /// The first failure; it decides how `finish` ends.
     failure: OnceLock<RepositoryError>,
-    /// Jobs, full packs and uploads that are not done.
-    pending: AtomicUsize,
+    /// Packs that still wait for their upload are dropped.
+    pub(super) in_a_hurry: AtomicBool,
+    /// Jobs that are not done.
+    jobs: AtomicUsize,
     pub(super) open_files: AtomicUsize,
     changed: Notify,
 }
 
-#[derive(Debug)]
-pub(super) struct Unindexed {
-    pub(super) packs: Vec<PackContents>,
-    pub(super) since: Instant,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) data_new: AtomicU64,
-    pub(super) data_known: AtomicU64,
-    pub(super) trees_new: AtomicU64,
-    pub(super) bytes_in: AtomicU64,
-    pub(super) bytes_new: AtomicU64,
-    pub(super) bytes_stored: AtomicU64,
-}
-
-impl Counters {
-    /// Counts a blob: one to store, or one that is known.
-    pub(super) fn count(&self, kind: BlobKind, new: bool) {
-        match (kind, new) {
-            (BlobKind::Data, true) => self.data_new.fetch_add(1, Relaxed),
-            (BlobKind::Data, false) => self.data_known.fetch_add(1, Relaxed),
-            (BlobKind::Tree, true) => self.trees_new.fetch_add(1, Relaxed),
-            (BlobKind::Tree, false) => 0,
-        };
-    }
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    /// Plain length.
+    length: u32,
+    targets: Mask,
 }
 
 /// A blob to store.
@@ -92,44 +65,49 @@ pub(super) struct Job {
     pub(super) pending: Pending,
 }
 
-/// Something that is not done. Dropping it tells those who wait.
+/// Something that is not done: a job, or an upload to a target. Dropping it tells those who wait.
 #[derive(Debug)]
-pub(super) struct Pending(Arc<Pipeline>);
+pub(super) struct Pending {
+    pipeline: Arc<Pipeline>,
+    target: Option<usize>,
+}
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.0.pending.fetch_sub(1, SeqCst) == 1 {
-            self.0.changed.notify_waiters();
+        if self.pipeline.counter(self.target).fetch_sub(1, SeqCst) == 1 {
+            self.pipeline.tell();
         }
     }
 }
 
 impl Pipeline {
-    pub(super) fn start(repository: Repository, lock: Arc<LockState>, options: WriterOptions) -> Arc<Self> {
+    pub(super) fn start(targets: &[(&Repository, &Lock)], options: WriterOptions) -> Arc<Self> {
         let in_flight =
             options.in_flight.clamp(LEAST_IN_FLIGHT, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let options =
-            WriterOptions { in_flight, pack_size: options.pack_size.clamp(1, in_flight / 4), ..options };
-        let gear = chunker::gear(repository.shared.config.chunker_polynomial);
+        let pack_size = options.pack_size.clamp(1, in_flight / 4);
+        // A pack is filled while another one is put.
+        let replica_queue = options.replica_queue.clamp(pack_size * 2, Semaphore::MAX_PERMITS);
+        let options = WriterOptions { in_flight, pack_size, replica_queue, ..options };
+        let polynomial = targets.first().map_or(0, |(first, _)| first.shared.config.chunker_polynomial);
         let pipeline = Arc::new(Self {
-            gear,
+            roles: Roles::new(targets.len()),
+            targets: targets
+                .iter()
+                .enumerate()
+                .map(|(n, (repository, lock))| Target::new(n, repository, lock, replica_queue))
+                .collect(),
+            gear: chunker::gear(polynomial),
             queue: Queue::new(),
-            counters: Counters::default(),
+            bytes_in: AtomicU64::new(0),
             started: jiff::Timestamp::now(),
             budget: Arc::new(Semaphore::new(in_flight)),
             claims: Mutex::default(),
-            data_pack: Mutex::default(),
-            tree_pack: Mutex::default(),
-            unindexed: Mutex::new(Unindexed { packs: Vec::new(), since: Instant::now() }),
-            indexing: tokio::sync::Mutex::default(),
-            upload_slots: Semaphore::new(UPLOADS),
             runtime: OnceLock::new(),
             failure: OnceLock::new(),
-            pending: AtomicUsize::new(0),
+            in_a_hurry: AtomicBool::new(false),
+            jobs: AtomicUsize::new(0),
             open_files: AtomicUsize::new(0),
             changed: Notify::new(),
-            repository,
-            lock,
             options,
         });
         if let Err(error) = pipeline.set_up() {
@@ -139,13 +117,7 @@ impl Pipeline {
     }
 
     fn set_up(self: &Arc<Self>) -> Result<()> {
-        let version = self.repository.version();
-        if version != 2 {
-            return Err(RepositoryError::UnsupportedVersion {
-                version,
-                needed: "version 2 is needed for writing",
-            });
-        }
+        self.check_targets()?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|e| RepositoryError::internal("start a writer", e))?;
         let _ = self.runtime.set(runtime);
@@ -167,7 +139,7 @@ impl Pipeline {
         if self.failure.set(error).is_ok() {
             self.budget.close();
         }
-        self.changed.notify_waiters();
+        self.tell();
     }
 
     /// The failure, if there was one.
@@ -196,42 +168,41 @@ impl Pipeline {
         file: Option<(Arc<FileState>, usize)>,
         permit: OwnedSemaphorePermit,
     ) {
-        let pending = self.pending();
+        let pending = self.pending(None);
         self.queue.push(Job { data, kind, file, permit, pending });
     }
 
-    pub(super) fn pending(self: &Arc<Self>) -> Pending {
-        self.pending.fetch_add(1, SeqCst);
-        Pending(self.clone())
+    /// Counts a job, or an upload to a target.
+    pub(super) fn pending(self: &Arc<Self>, target: Option<usize>) -> Pending {
+        self.counter(target).fetch_add(1, SeqCst);
+        Pending { pipeline: self.clone(), target }
+    }
+
+    fn counter(&self, target: Option<usize>) -> &AtomicUsize {
+        target.map_or(&self.jobs, |number| &self.targets[number].pending)
     }
 
     /// Waits until `done` or a failure.
     pub(super) async fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            self.check()?;
-            if done() {
-                return Ok(());
-            }
-            changed.await;
-        }
+        self.wait(|| self.check().is_err() || done()).await;
+        self.check()
     }
 
-    /// Waits until nothing is pending, failed or not.
-    pub(super) async fn wait_idle(&self) {
+    /// Waits until `done`, failed or not.
+    pub(super) async fn wait(&self, done: impl Fn() -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if self.is_idle() {
+            if done() {
                 return;
             }
             changed.await;
         }
     }
 
+    /// Whether the workers have nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.pending.load(SeqCst) == 0
+        self.jobs.load(SeqCst) == 0
     }
 
     pub(super) fn tell(&self) {
@@ -244,26 +215,47 @@ impl Pipeline {
         }
     }
 
-    /// The plain length of a blob that is stored, or is being stored by this writer.
-    pub(super) fn known_length(&self, kind: BlobKind, id: BlobId) -> Option<u32> {
-        let claimed = sync::lock(&self.claims).get(&(kind, id)).copied();
+    /// The plain length of a blob that is stored in the target, or is being stored there by this writer.
+    pub(super) fn known_length(&self, target: &Target, kind: BlobKind, id: BlobId) -> Option<u32> {
+        let claim = sync::lock(&self.claims).get(&(kind, id)).copied();
+        let claimed = claim.filter(|claim| claim.targets & target.bit() != 0).map(|claim| claim.length);
         claimed.or_else(|| {
-            self.repository.with_index(|index| index.find(kind, id)).map(|l| l.blob.plain_length())
+            target.repository.with_index(|index| index.find(kind, id)).map(|l| l.blob.plain_length())
         })
     }
 
-    /// Whether the caller is the one who has to store it.
-    pub(super) fn claim(&self, kind: BlobKind, id: BlobId, length: u32) -> bool {
+    /// Where the caller has to store it.
+    pub(super) fn claim(&self, kind: BlobKind, id: BlobId, length: u32) -> Mask {
+        let alive = self.roles.alive();
         let mut claims = sync::lock(&self.claims);
         match claims.entry((kind, id)) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                let new = self.repository.with_index(|index| index.find(kind, id).is_none());
-                if new {
-                    vacant.insert(length);
-                }
-                new
+            Entry::Occupied(mut claim) => {
+                let wanted = self.lacking(alive & !claim.get().targets, kind, id);
+                claim.get_mut().targets |= wanted;
+                wanted
             }
+            Entry::Vacant(vacant) => {
+                let wanted = self.lacking(alive, kind, id);
+                if wanted != 0 {
+                    vacant.insert(Claim { length, targets: wanted });
+                }
+                wanted
+            }
+        }
+    }
+
+    /// Those of the targets whose index does not know the blob.
+    fn lacking(&self, targets: Mask, kind: BlobKind, id: BlobId) -> Mask {
+        let asked = self.targets.iter().filter(|target| targets & target.bit() != 0);
+        let lacks =
+            |target: &&Arc<Target>| target.repository.with_index(|index| index.find(kind, id).is_none());
+        asked.filter(lacks).fold(0, |mask, target| mask | target.bit())
+    }
+
+    /// The target does not get this blob after all.
+    pub(super) fn unclaim(&self, target: &Target, kind: BlobKind, id: BlobId) {
+        if let Some(claim) = sync::lock(&self.claims).get_mut(&(kind, id)) {
+            claim.targets &= !target.bit();
         }
     }
 
@@ -272,17 +264,15 @@ impl Pipeline {
         let blob = Plain::new(&data);
         let id = blob.id;
         let length = u32::try_from(data.len()).map_err(|e| RepositoryError::internal("store a blob", e))?;
-        let new = self.claim(kind, id, length);
-        let counters = &self.counters;
-        counters.count(kind, new);
+        let wanted = self.claim(kind, id, length);
         if kind == BlobKind::Data {
-            counters.bytes_in.fetch_add(u64::from(length), Relaxed);
+            self.bytes_in.fetch_add(u64::from(length), Relaxed);
         }
-        if new {
-            let sealed = sealer.seal(&self.repository.shared.key, blob)?;
-            counters.bytes_new.fetch_add(u64::from(length), Relaxed);
-            counters.bytes_stored.fetch_add(sealed.bytes.len() as u64, Relaxed);
-            self.append(kind, id, &sealed, permit)?;
+        for target in &self.targets {
+            target.count(kind, wanted & target.bit() != 0);
+        }
+        if wanted != 0 {
+            self.seal(kind, blob, wanted, permit, sealer)?;
         }
         if let Some((file, place)) = file
             && file.set(place, id)
@@ -290,6 +280,35 @@ impl Pipeline {
             self.tell();
         }
         drop(pending);
+        Ok(())
+    }
+
+    /// Compresses once, and seals for each target that wants it.
+    fn seal(
+        self: &Arc<Self>,
+        kind: BlobKind,
+        blob: Plain<'_>,
+        wanted: Mask,
+        permit: OwnedSemaphorePermit,
+        sealer: &mut Sealer,
+    ) -> Result<()> {
+        let (id, length) = (blob.id, blob.length() as u64);
+        let mut packed = sealer.pack(blob, wanted.count_ones() > 1)?;
+        let mut flight = Some(permit);
+        for target in self.targets.iter().filter(|target| wanted & target.bit() != 0) {
+            let permit = match self.roles.is_leading(target) {
+                true => flight.take().map_or(Permit::None, Permit::Flight),
+                false => match target.room(packed.length()) {
+                    Some(room) => Permit::Queue(room),
+                    None if self.owe(target, kind, id) => continue,
+                    None => flight.take().map_or(Permit::None, Permit::Flight),
+                },
+            };
+            let sealed = sealer.seal(&target.repository.shared.key, &mut packed)?;
+            target.counters.bytes_new.fetch_add(length, Relaxed);
+            target.counters.bytes_stored.fetch_add(sealed.bytes.len() as u64, Relaxed);
+            self.append(target, kind, id, &sealed, permit)?;
+        }
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use crate::tree::{self, Owner};
 use crate::writer::pipeline::Pipeline;
 use crate::{
     FileContent, Node, NodeKind, Repository, RepositoryError, Result, Snapshot, SnapshotId, TreeId, Writer,
-    go_text, host, layout, snapshot,
+    go_text, host, layout,
 };
 
 /// What is to be different in a copy of a snapshot, by path.
@@ -118,19 +118,12 @@ impl Pipeline {
         self.ready_to_finish().await?;
         let mut balance = Balance::default();
         let root = self.rewrite_folder(snapshot.tree, &changes.root, snapshot.time, &mut balance).await?;
-        self.end_packs().await?;
-        self.wait_until(|| self.is_idle()).await?;
-        self.write_index().await?;
 
         let id = snapshot.id;
         let tag = tag.to_owned();
         let edit = move |json: &[u8]| changed_snapshot(json, id, root, &tag, &balance);
-        let json = self.repository.read_json(&layout::snapshot(id), edit).await?;
-        self.check()?;
-        self.lock.check()?;
-        let key = self.repository.write_json(layout::SNAPSHOTS, json.clone()).await?;
-        let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
-        snapshot::decode(SnapshotId::from_bytes(id), &json).map_err(|e| RepositoryError::damaged(key, e))
+        let json = self.leader().repository.read_json(&layout::snapshot(id), edit).await?;
+        self.finish_leader(json).await
     }
 
     async fn rewrite_folder(
@@ -140,7 +133,7 @@ impl Pipeline {
         time: Timestamp,
         balance: &mut Balance,
     ) -> Result<TreeId> {
-        let mut nodes = read_nodes(&self.repository, id).await?;
+        let mut nodes = read_nodes(&self.leader().repository, id).await?;
         let user = host::username();
         let owner = Owner { uid: host::uid(), gid: host::gid(), user: &user };
         for (name, change) in changes {

@@ -3,6 +3,9 @@
 //! Verifying compares a fast 128-bit hash (XXH3) of what comes out with that of what went in, which was taken before the
 //! blob's SHA-256. A bit that flips anywhere from then on shows, at a tenth of the price of a second SHA-256; nobody
 //! forges anything here.
+//!
+//! A blob for several repositories is compressed once and sealed with each one's key. What the first sealing opens to is
+//! decompressed and compared; the others must open to the same compressed bytes.
 
 use crate::compression::{Packer, Unpacker};
 use crate::crypto::{Key, OVERHEAD};
@@ -20,6 +23,21 @@ pub(super) struct Sealer {
     sealed: Vec<u8>,
     opened: Vec<u8>,
     plain: Vec<u8>,
+    /// The packed bytes once more, where they are sealed several times.
+    packed: Vec<u8>,
+}
+
+/// A blob that is compressed and lies in the sealer's buffer.
+#[derive(Debug)]
+pub(super) struct Packed {
+    id: BlobId,
+    fast: u128,
+    /// Where it ends when it is sealed.
+    end: usize,
+    uncompressed: u32,
+    /// It was sealed before; the hash of the packed bytes that this opened to.
+    sealed: Option<u128>,
+    again: bool,
 }
 
 /// A blob to seal, with both of its hashes.
@@ -36,6 +54,11 @@ impl<'a> Plain<'a> {
         let fast = xxh3_128(data);
         Self { data, id: BlobId::of(data), fast }
     }
+
+    /// Bytes.
+    pub(super) fn length(&self) -> usize {
+        self.data.len()
+    }
 }
 
 /// A sealed blob, in the sealer's buffer.
@@ -44,6 +67,13 @@ pub(super) struct Sealed<'a> {
     pub(super) bytes: &'a [u8],
     /// Plain length if it is compressed, else 0.
     pub(super) uncompressed: u32,
+}
+
+impl Packed {
+    /// Bytes when it is sealed.
+    pub(super) fn length(&self) -> usize {
+        self.end
+    }
 }
 
 impl Sealer {
@@ -55,11 +85,12 @@ impl Sealer {
             sealed: Vec::new(),
             opened: Vec::new(),
             plain: Vec::new(),
+            packed: Vec::new(),
         })
     }
 
-    /// Compresses the data unless that makes it larger, and seals it.
-    pub(super) fn seal(&mut self, key: &Key, blob: Plain<'_>) -> Result<Sealed<'_>> {
+    /// Compresses the data unless that makes it larger. `again` if it will be sealed more than once.
+    pub(super) fn pack(&mut self, blob: Plain<'_>, again: bool) -> Result<Packed> {
         let data = blob.data;
         let length = u32::try_from(data.len()).map_err(|e| RepositoryError::internal("seal a blob", e))?;
         if self.sealed.len() < data.len() + OVERHEAD {
@@ -74,24 +105,47 @@ impl Sealer {
                 (data.len(), 0)
             }
         };
-        let end = packed + OVERHEAD;
-        key.seal_in_place(&mut self.sealed[..end]);
-        if self.verify {
-            self.verify(key, end, uncompressed, blob.fast)
-                .map_err(|reason| RepositoryError::VerificationFailed { blob: blob.id, reason })?;
+        if again {
+            self.packed.clear();
+            self.packed.extend_from_slice(&room[..packed]);
         }
-        Ok(Sealed { bytes: &self.sealed[..end], uncompressed })
+        Ok(Packed { id: blob.id, fast: blob.fast, end: packed + OVERHEAD, uncompressed, sealed: None, again })
     }
 
-    fn verify(&mut self, key: &Key, end: usize, uncompressed: u32, expected: u128) -> Result<(), String> {
-        key.open_into(&self.sealed[..end], &mut self.opened).map_err(|e| e.to_string())?;
-        let plain = if uncompressed == 0 {
+    /// Seals what was packed last.
+    pub(super) fn seal(&mut self, key: &Key, packed: &mut Packed) -> Result<Sealed<'_>> {
+        let end = packed.end;
+        if packed.sealed.is_some() {
+            self.sealed[IV..end + IV - OVERHEAD].copy_from_slice(&self.packed);
+        }
+        key.seal_in_place(&mut self.sealed[..end]);
+        let opened = match self.verify {
+            true => self
+                .open(key, packed)
+                .map_err(|reason| RepositoryError::VerificationFailed { blob: packed.id, reason })?,
+            false => 0,
+        };
+        packed.sealed = Some(opened);
+        Ok(Sealed { bytes: &self.sealed[..end], uncompressed: packed.uncompressed })
+    }
+
+    /// Opens what was sealed and compares; gives the hash of the packed bytes where they are sealed again.
+    fn open(&mut self, key: &Key, packed: &Packed) -> Result<u128, String> {
+        let differs = || Err("its hash differs".to_owned());
+        key.open_into(&self.sealed[..packed.end], &mut self.opened).map_err(|e| e.to_string())?;
+        if let Some(first) = packed.sealed {
+            return if xxh3_128(&self.opened) == first { Ok(first) } else { differs() };
+        }
+        let plain = if packed.uncompressed == 0 {
             &self.opened
         } else {
-            self.unpacker.unpack_into(&self.opened, uncompressed as usize, &mut self.plain)?;
+            self.unpacker.unpack_into(&self.opened, packed.uncompressed as usize, &mut self.plain)?;
             &self.plain
         };
-        if xxh3_128(plain) == expected { Ok(()) } else { Err("its hash differs".to_owned()) }
+        if xxh3_128(plain) != packed.fast {
+            return differs();
+        }
+        Ok(if packed.again { xxh3_128(&self.opened) } else { 0 })
     }
 }
 
@@ -100,19 +154,46 @@ mod tests {
     use super::*;
     use rand::Rng;
 
+    fn seal<'a>(sealer: &'a mut Sealer, key: &Key, blob: Plain<'_>) -> Result<Sealed<'a>> {
+        let mut packed = sealer.pack(blob, false)?;
+        sealer.seal(key, &mut packed)
+    }
+
     #[test]
     fn text_is_compressed_and_noise_is_stored_as_it_is() {
         let key = Key::random();
         let mut sealer = Sealer::new(1, true).unwrap();
         let text = b"one two three ".repeat(1000);
-        let sealed = sealer.seal(&key, Plain::new(&text)).unwrap();
+        let sealed = seal(&mut sealer, &key, Plain::new(&text)).unwrap();
         assert_eq!(sealed.uncompressed as usize, text.len());
         assert!(sealed.bytes.len() < 200);
         let mut noise = vec![0; 5000];
         rand::rng().fill_bytes(&mut noise);
-        let sealed = sealer.seal(&key, Plain::new(&noise)).unwrap();
+        let sealed = seal(&mut sealer, &key, Plain::new(&noise)).unwrap();
         assert_eq!((sealed.uncompressed, sealed.bytes.len()), (0, noise.len() + OVERHEAD));
         assert_eq!(key.open(sealed.bytes).unwrap(), noise);
+    }
+
+    #[test]
+    fn a_blob_for_several_repositories_opens_with_the_key_of_each() {
+        for verify in [true, false] {
+            let mut sealer = Sealer::new(1, verify).unwrap();
+            for data in [b"one two three ".repeat(1000), vec![7], Vec::new()] {
+                let mut packed = sealer.pack(Plain::new(&data), true).unwrap();
+                for _ in 0..3 {
+                    let key = Key::random();
+                    let sealed = sealer.seal(&key, &mut packed).unwrap();
+                    let (mut plain, uncompressed) = (key.open(sealed.bytes).unwrap(), sealed.uncompressed);
+                    if uncompressed > 0 {
+                        let mut unpacked = Vec::new();
+                        let mut unpacker = Unpacker::new().unwrap();
+                        unpacker.unpack_into(&plain, uncompressed as usize, &mut unpacked).unwrap();
+                        plain = unpacked;
+                    }
+                    assert_eq!(plain, data);
+                }
+            }
+        }
     }
 
     #[test]
@@ -124,8 +205,19 @@ mod tests {
             let mut flipped = data.clone();
             flipped[length / 2] ^= 4;
             let blob = Plain { data: &flipped, ..Plain::new(&data) };
-            let error = sealer.seal(&Key::random(), blob).unwrap_err();
+            let error = seal(&mut sealer, &Key::random(), blob).unwrap_err();
             assert!(matches!(error, RepositoryError::VerificationFailed { .. }));
         }
+    }
+
+    #[test]
+    fn what_changes_between_two_sealings_is_refused() {
+        let mut sealer = Sealer::new(1, true).unwrap();
+        let data = b"one two three ".repeat(1000);
+        let mut packed = sealer.pack(Plain::new(&data), true).unwrap();
+        sealer.seal(&Key::random(), &mut packed).unwrap();
+        sealer.packed[20] ^= 4;
+        let error = sealer.seal(&Key::random(), &mut packed).unwrap_err();
+        assert!(matches!(error, RepositoryError::VerificationFailed { .. }));
     }
 }
