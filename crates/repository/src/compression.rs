@@ -15,10 +15,30 @@ impl Packer {
         Compressor::new(level).map(Self).map_err(|e| RepositoryError::internal("set up compression", e))
     }
 
+    /// Frames that it makes are marked as compressed again, so that nobody tries once more: by the flag in the frame's
+    /// header (RFC 8878, section 3.1.1.1) that says that a checksum follows the content. Backups never set it.
+    pub(crate) fn marking(level: i32) -> Result<Self> {
+        let mut packer = Self::new(level)?;
+        packer
+            .0
+            .set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))
+            .map_err(|e| RepositoryError::internal("set up compression", e))?;
+        Ok(packer)
+    }
+
     /// The compressed length, or `None` if it does not fit into `room`.
     pub(crate) fn pack_into(&mut self, plain: &[u8], room: &mut [u8]) -> Option<usize> {
         self.0.compress_to_buffer(plain, room).ok()
     }
+}
+
+/// How much of a frame tells whether it is marked.
+pub(crate) const FRAME_HEAD: usize = 5;
+const CHECKSUM_FLAG: u8 = 1 << 2;
+
+/// Whether a frame that begins so is marked as compressed again.
+pub(crate) fn is_marked(frame: &[u8]) -> bool {
+    matches!(frame, [0x28, 0xb5, 0x2f, 0xfd, descriptor, ..] if descriptor & CHECKSUM_FLAG != 0)
 }
 
 /// Decompresses into a buffer that is kept.
@@ -45,5 +65,28 @@ impl Unpacker {
             Ok(found) => Err(format!("it holds {found} bytes instead of {length}")),
             Err(error) => Err(format!("it does not decompress: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_marked_by_those_who_compress_again_and_by_no_backup() {
+        let plain = b"1\tone\n2\ttwo\n".repeat(100);
+        let mut room = vec![0; plain.len()];
+        for (mut packer, marked) in [
+            (Packer::new(1).unwrap(), false),
+            (Packer::new(19).unwrap(), false),
+            (Packer::marking(19).unwrap(), true),
+        ] {
+            let length = packer.pack_into(&plain, &mut room).unwrap();
+            assert_eq!(is_marked(&room[..FRAME_HEAD]), marked);
+            let mut unpacked = Vec::new();
+            Unpacker::new().unwrap().unpack_into(&room[..length], plain.len(), &mut unpacked).unwrap();
+            assert_eq!(unpacked, plain);
+        }
+        assert!(!is_marked(b"1\tone\n"));
     }
 }

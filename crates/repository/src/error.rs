@@ -124,6 +124,14 @@ pub enum RepositoryError {
         /// What is wrong.
         reason: String,
     },
+    /// Pruning could remove what a snapshot needs.
+    #[error("nothing is removed: {reason}")]
+    CannotPrune {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// The writer refuses to make a snapshot.
     #[error("the snapshot is not written: {reason}")]
     Incomplete {
@@ -160,6 +168,18 @@ impl RepositoryError {
         match self {
             Self::Store(error) => Some(error.kind),
             _ => None,
+        }
+    }
+
+    /// Whether a file or blob is not what it should be, rather than that the storage failed.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::DamagedBlob { .. }
+            | Self::DamagedTree { .. }
+            | Self::MissingBlob { .. } => true,
+            Self::Store(error) => matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt),
+            _ => false,
         }
     }
 

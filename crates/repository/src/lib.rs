@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod bench;
+mod bits;
 mod check;
 mod chunker;
 mod compression;
@@ -21,10 +22,12 @@ mod index_file;
 mod key_file;
 mod keys;
 mod layout;
+mod load;
 mod lock;
 mod pack;
 mod password;
 mod polynomial;
+mod prune;
 mod read;
 mod repair;
 mod repository;
@@ -33,6 +36,7 @@ mod sync;
 mod tree;
 mod tree_builder;
 mod unpacked;
+mod walk;
 mod writer;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
@@ -43,6 +47,9 @@ pub use id::{BlobId, KeyId, PackId, SnapshotId, TreeId};
 pub use keys::{KeyInfo, Keys, NewKey};
 pub use lock::{Lock, LockInfo, LockMode, LockOptions, LockSelection, Released, RemovedLocks, StaleReason};
 pub use password::Password;
+pub use prune::{
+    Amount, MaxUnused, PruneOptions, PruneOutcome, PrunePlan, PruneProgress, PruneStage, PruneSummary,
+};
 pub use read::BlobStream;
 pub use repair::RepairedPack;
 pub use repository::{InitOptions, Repository};

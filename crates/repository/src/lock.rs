@@ -156,6 +156,11 @@ impl Lock {
         self.state.give_back(refreshing).await
     }
 
+    /// Whom it excludes.
+    pub fn mode(&self) -> LockMode {
+        self.state.mode()
+    }
+
     pub(crate) fn state(&self) -> Arc<LockState> {
         self.state.clone()
     }

@@ -1,6 +1,5 @@
 //! A repository: opened with a password, its index in memory, its files read and written.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -11,11 +10,9 @@ use futures::StreamExt;
 use crate::config::Config;
 use crate::crypto::Key;
 use crate::id::sha256;
-use crate::index::Index;
-use crate::index_file::PackContents;
+use crate::load::LoadedIndex;
 use crate::{
-    KeyId, PackId, Password, RepositoryError, Result, Snapshot, SnapshotId, index_file, key_file, layout,
-    snapshot, sync, unpacked,
+    KeyId, Password, RepositoryError, Result, Snapshot, SnapshotId, key_file, layout, snapshot, unpacked,
 };
 
 /// Small files that are fetched at the same time.
@@ -46,15 +43,8 @@ pub(crate) struct Shared {
     pub(crate) lock_wait: Mutex<Duration>,
     /// The key file that opened it.
     pub(crate) opened_with: Mutex<KeyId>,
-    index: RwLock<LoadedIndex>,
-    loading: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct LoadedIndex {
-    index: Index,
-    files: BTreeSet<String>,
-    unreadable: Vec<(String, String)>,
+    pub(crate) index: RwLock<LoadedIndex>,
+    pub(crate) loading: tokio::sync::Mutex<()>,
 }
 
 impl Repository {
@@ -149,101 +139,11 @@ impl Repository {
         self.shared.store.location()
     }
 
-    /// Reads the index files that were not read yet. Call it after locking; it is cheap when nothing changed.
-    ///
-    /// A damaged index file is no error here: what only it lists is not found later, and [`Repository::check`] names
-    /// it. [`Repository::unreadable_index_files`] tells.
-    pub async fn load_index(&self) -> Result<()> {
-        let _alone = self.shared.loading.lock().await;
-        // A file that goes away between listing and reading was replaced by another one.
-        for _ in 0..3 {
-            if self.try_load_index().await? {
-                return Ok(());
-            }
-        }
-        Err(RepositoryError::Refused(
-            "the index files keep changing; is somebody pruning without a lock?".into(),
-        ))
-    }
-
-    async fn try_load_index(&self) -> Result<bool> {
-        let present: BTreeSet<String> =
-            self.list_ids(layout::INDEX).await?.into_iter().map(|o| o.key).collect();
-        let (fresh, rebuild) = {
-            let loaded = sync::read(&self.shared.index);
-            let rebuild = !loaded.files.is_subset(&present);
-            let fresh: Vec<String> = if rebuild {
-                present.iter().cloned().collect()
-            } else {
-                present.difference(&loaded.files).cloned().collect()
-            };
-            (fresh, rebuild)
-        };
-        let mut packs = Vec::new();
-        let (mut files, mut unreadable) = (Vec::new(), Vec::new());
-        let mut reads = futures::stream::iter(fresh.into_iter().map(|key| self.read_index_file(key)))
-            .buffer_unordered(FETCHES);
-        while let Some((key, result)) = reads.next().await {
-            match result {
-                Ok(contents) => {
-                    packs.extend(contents);
-                    files.push(key);
-                }
-                Err(RepositoryError::Damaged { file, reason }) => {
-                    tracing::warn!(%file, %reason, "an index file is damaged");
-                    unreadable.push((file, reason));
-                }
-                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        let mut loaded = sync::write(&self.shared.index);
-        if rebuild {
-            *loaded = LoadedIndex::default();
-        }
-        if !packs.is_empty() {
-            loaded.index.extend(packs);
-        }
-        loaded.files.extend(files);
-        loaded.unreadable = unreadable;
-        Ok(true)
-    }
-
-    /// Index files that the last [`Repository::load_index`] could not read, each with the reason.
-    pub fn unreadable_index_files(&self) -> Vec<(String, String)> {
-        sync::read(&self.shared.index).unreadable.clone()
-    }
-
-    /// Compares the index with the packs that are there, by name and size, and forgets (in memory) the blobs of those that
-    /// are missing or cut off, so that a writer stores them again. Gives the keys of these packs. Call it before a backup,
-    /// after [`Repository::load_index`]; it costs one listing.
-    pub async fn forget_missing_packs(&self) -> Result<Vec<String>> {
-        let stored = self.list_ids(layout::DATA).await?;
-        let stored: HashMap<String, u64> = stored.into_iter().map(|pack| (pack.key, pack.size)).collect();
-        let mut index = sync::write(&self.shared.index);
-        let bad: HashSet<PackId> = index
-            .index
-            .pack_sizes()
-            .into_iter()
-            .filter_map(|(pack, size)| (stored.get(&layout::pack(pack)) != Some(&size)).then_some(pack))
-            .collect();
-        if !bad.is_empty() {
-            index.index.forget(&bad);
-        }
-        let mut bad: Vec<String> = bad.into_iter().map(layout::pack).collect();
-        bad.sort();
-        Ok(bad)
-    }
-
-    pub(crate) async fn read_index_file(&self, key: String) -> (String, Result<Vec<PackContents>>) {
-        let result = self.read_json(&key, index_file::decode).await;
-        (key, result)
-    }
-
     /// Snapshots by time, oldest first; and the files that cannot be read, each with the reason.
     pub async fn snapshots(&self) -> Result<(Vec<Snapshot>, Vec<(String, String)>)> {
         let files = self.list_ids(layout::SNAPSHOTS).await?;
-        let mut reads = futures::stream::iter(files.into_iter().map(|file| self.read_snapshot(file.key)))
+        let mut reads = futures::stream::iter(files)
+            .map(|file| read_snapshot(self.clone(), file.key))
             .buffer_unordered(FETCHES);
         let (mut snapshots, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(result) = reads.next().await {
@@ -273,7 +173,7 @@ impl Repository {
         fits.sort_unstable();
         match fits.as_slice() {
             [] => Err(RepositoryError::NoSuchSnapshot { prefix: prefix.to_owned() }),
-            [id] => self.read_snapshot(layout::snapshot(*id)).await,
+            [id] => read_snapshot(self.clone(), layout::snapshot(*id)).await,
             _ => Err(RepositoryError::AmbiguousSnapshot { prefix: prefix.to_owned(), matches: fits }),
         }
     }
@@ -294,11 +194,6 @@ impl Repository {
                 Err(RepositoryError::AmbiguousFile { what, prefix: prefix.to_owned(), count: more + 1 })
             }
         }
-    }
-
-    async fn read_snapshot(&self, key: String) -> Result<Snapshot> {
-        let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
-        self.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
     }
 
     /// The files of a folder whose names are ids; others are not the repository's.
@@ -351,20 +246,11 @@ impl Repository {
         let sealed = sealed.await??;
         Ok((format!("{folder}{}", hex::encode(sha256(&sealed))), sealed.into()))
     }
+}
 
-    /// Looks into the index.
-    pub(crate) fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
-        look(&sync::read(&self.shared.index).index)
-    }
-
-    /// Adds an index file that this process has just written.
-    pub(crate) fn add_to_index(&self, file: String, packs: &[PackContents]) {
-        let mut loaded = sync::write(&self.shared.index);
-        for (pack, blobs) in packs {
-            loaded.index.add(*pack, blobs);
-        }
-        loaded.files.insert(file);
-    }
+async fn read_snapshot(repository: Repository, key: String) -> Result<Snapshot> {
+    let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
+    repository.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
 }
 
 /// Writes a file whose name nobody else can have chosen. One that is there already was left by an attempt of ours

@@ -1,7 +1,11 @@
 //! Trees: folders as JSON (restic's design document, "Trees and Data").
 
+mod scan;
+
 use jiff::Timestamp;
 use serde::Deserialize;
+
+pub(crate) use scan::{Reference, scan};
 
 use crate::{BlobId, TreeId, go_text};
 

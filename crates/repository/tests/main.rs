@@ -7,6 +7,7 @@ mod copy;
 mod faults;
 mod keys;
 mod locks;
+mod prune;
 mod reading;
 mod repair;
 mod replicas;

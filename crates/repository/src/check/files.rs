@@ -5,6 +5,7 @@ use futures::StreamExt;
 use crate::check::{CheckOptions, Checking, Touched, as_damage};
 use crate::config::Config;
 use crate::id::sha256;
+use crate::index::Builder;
 use crate::{Repository, RepositoryError, Result, SnapshotId, key_file, layout};
 
 const FETCHES: usize = 8;
@@ -83,9 +84,9 @@ impl Checking {
     /// Reads all index files anew, into an index of the check's own.
     pub(super) async fn check_index(&mut self, repository: &Repository) -> Result<()> {
         let files = repository.list_ids(layout::INDEX).await?;
-        let mut reads =
-            futures::stream::iter(files.into_iter().map(|file| repository.read_index_file(file.key)))
-                .buffer_unordered(FETCHES);
+        let mut reads = futures::stream::iter(files)
+            .map(|file| repository.read_index_file(file.key))
+            .buffer_unordered(FETCHES);
         while let Some((file, result)) = reads.next().await {
             match result {
                 Ok(packs) => self.listed.extend(packs),
@@ -97,7 +98,11 @@ impl Checking {
             }
         }
         self.bad_index_files.sort();
-        self.index.extend(self.listed.iter().map(|(pack, blobs)| (*pack, blobs.clone())));
+        let mut builder = Builder::default();
+        for (pack, blobs) in &self.listed {
+            builder.add(*pack, blobs);
+        }
+        self.index = builder.build();
         self.report.packs = self.listed.len() as u64;
         self.report.blobs = self.index.len() as u64;
         Ok(())

@@ -66,7 +66,7 @@ impl Checking {
         let unlisted: Vec<(PackId, u64)> = self
             .stored
             .iter()
-            .filter(|(id, _)| !self.index.knows(**id))
+            .filter(|(id, _)| self.index.pack_number(**id).is_none())
             .map(|(id, size)| (*id, *size))
             .collect();
         if unlisted.is_empty() {

@@ -61,6 +61,11 @@ impl LockState {
         sync::lock(&self.held).file.clone()
     }
 
+    /// Whom it excludes.
+    pub(super) fn mode(&self) -> LockMode {
+        self.mode
+    }
+
     /// An error if the lock is known to be held no more.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(reason) = self.lost.borrow().clone() {
