@@ -181,18 +181,26 @@ impl Garage {
         }
     }
 
-    /// Starts a stopped node again, and waits until it sees the others that run.
+    /// Starts a stopped node again, and waits until those that run see each other.
     pub fn start_node(&self, index: usize) {
         self.spawn(index);
-        let running = self.nodes.iter().filter(|node| node.server.lock().unwrap().is_some()).count();
-        for index in 0..self.nodes.len() {
-            if self.nodes[index].server.lock().unwrap().is_some() {
-                self.wait(index, |health| {
-                    health["connectedNodes"].as_u64() >= Some(running as u64)
-                        && health["status"] != "unavailable"
-                });
+        self.wait(index, |_| true);
+        let running: Vec<_> = (0..self.nodes.len()).filter(|index| self.runs(*index)).collect();
+        for other in &running {
+            // By themselves they try again after a minute only.
+            if *other != index {
+                self.cli(*other, &["node", "connect", &self.nodes[index].id]);
+                self.cli(index, &["node", "connect", &self.nodes[*other].id]);
             }
         }
+        for index in &running {
+            self.wait(*index, |health| health["connectedNodes"].as_u64() >= Some(running.len() as u64));
+        }
+    }
+
+    /// Where everything of these servers is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What a node has logged so far.
@@ -201,8 +209,11 @@ impl Garage {
     }
 
     fn running(&self) -> usize {
-        let running = self.nodes.iter().position(|node| node.server.lock().unwrap().is_some());
-        running.expect("a node runs")
+        (0..self.nodes.len()).find(|index| self.runs(*index)).expect("a node runs")
+    }
+
+    fn runs(&self, index: usize) -> bool {
+        self.nodes[index].server.lock().unwrap().is_some()
     }
 
     fn file(&self, index: usize, what: &str) -> PathBuf {

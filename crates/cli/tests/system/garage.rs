@@ -3,10 +3,13 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use basekeep_testkit::{Garage, GarageBucket, SAMPLE_PROJECT, TestCluster, tool};
+use basekeep_testkit::{Garage, GarageBucket, TestCluster, load_sql, tool};
 use tempfile::TempDir;
 
 use crate::program::{PASSWORD, Ran, binaries, clean};
+
+const ROWS: &str = "CREATE TABLE orders AS SELECT n, md5(n::text) AS a, md5((n * 7)::text) AS b FROM generate_series(1, 60000) n;
+                    CREATE TABLE notes AS SELECT n, md5(n::text) AS note FROM generate_series(1, 50) n;";
 
 struct Remote {
     folder: TempDir,
@@ -57,7 +60,7 @@ async fn a_repository_on_three_servers_survives_the_loss_of_one_and_waits_for_tw
     let garage = Garage::start(3, 3);
     let remote = Remote::new(garage.bucket());
     let source = TestCluster::private(15, &[]).create_database();
-    source.load(SAMPLE_PROJECT).await;
+    load_sql(&source, ROWS).await;
     let backup = ["backup", &source.url(), "--name", "source"];
 
     remote.run(["list"]).expect(10);
