@@ -8,6 +8,7 @@ use crate::exit::Exit;
 
 mod backup;
 mod completions;
+mod copy;
 mod demo;
 mod doctor;
 mod drill;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Drill(drill::Drill),
     Restore(restore::Restore),
+    Copy(copy::Copy),
     Key(key::Key),
     Forget(forget::Forget),
     Unlock(unlock::Unlock),
@@ -51,6 +53,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Verify(command) => verify::run(&command, context).await,
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
+        Command::Copy(command) => copy::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,

@@ -1,5 +1,6 @@
 //! What every command starts from: options, surroundings, and how a name becomes a repository, a source or a target.
 
+pub(crate) mod other;
 pub(crate) mod passwords;
 pub(crate) mod repository;
 pub(crate) mod sources;

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod copy;
 mod definitions;
 pub mod drill;
 mod error;

@@ -79,6 +79,16 @@ pub async fn open(spec: &RepositorySpec) -> Result<Repository, EngineError> {
 
 /// Creates a repository; an existing one is left as it is and is an error of kind `Usage`.
 pub async fn init(spec: &RepositorySpec) -> Result<Repository, EngineError> {
+    init_with(spec, InitOptions::default()).await
+}
+
+/// Like [`init`]; the new repository cuts chunks as `model` does, so that the two share data when snapshots are copied
+/// between them.
+pub async fn init_like(spec: &RepositorySpec, model: &Repository) -> Result<Repository, EngineError> {
+    init_with(spec, InitOptions { chunker_of: Some(model.clone()), ..InitOptions::default() }).await
+}
+
+async fn init_with(spec: &RepositorySpec, options: InitOptions) -> Result<Repository, EngineError> {
     let store = spec.store()?;
     match Repository::open(store.clone(), &spec.password).await.map_err(EngineError::from) {
         Ok(_) => return Err(exists(spec)),
@@ -86,7 +96,7 @@ pub async fn init(spec: &RepositorySpec) -> Result<Repository, EngineError> {
         Err(error) if error.kind() == ErrorKind::NoRepository => {}
         Err(error) => return Err(error.within(format!("look at {}", spec.place()))),
     }
-    Repository::init(store, &spec.password, InitOptions::default())
+    Repository::init(store, &spec.password, options)
         .await
         .doing(|| format!("create a repository at {}", spec.place()))
 }

@@ -327,6 +327,22 @@ async fn a_copy_that_is_stopped_leaves_no_snapshot_and_is_gone_on_with() {
     assert_clean(&to).await;
 }
 
+/// A daemon spawns it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_can_run_in_a_task_of_its_own() {
+    let (_, from) = in_memory().await;
+    backup(&from, &files(1)).await.unwrap();
+    let (_, to) = in_memory_like(&from).await;
+    let task = tokio::spawn(async move {
+        let (from_lock, to_lock) = (lock(&from).await, lock(&to).await);
+        let (snapshots, _) = from.snapshots().await.unwrap();
+        let locks = (&from_lock, &to_lock);
+        let options = small_packs();
+        from.copy_to(&to, locks, &snapshots, options, &|_| {}, std::future::pending()).await.unwrap()
+    });
+    assert_eq!(task.await.unwrap().copied.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_whose_storage_fails_is_an_error_and_not_damage() {
     let (memory, from) = in_memory().await;

@@ -14,6 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::context::other::Role;
 use crate::exit::Exit;
 use crate::output::JSON_VERSION;
 
@@ -22,7 +23,9 @@ use crate::output::JSON_VERSION;
 #[command(
     after_long_help = "Finds supabase/config.toml, a local Supabase stack, and DATABASE_URL, POSTGRES_URL, \
 SUPABASE_DB_URL and DB_PASSWORD in the environment, .env.local and .env. Passwords are never written into basekeep.toml.\n\n\
-With --repo, and a password in BASEKEEP_PASSWORD or RESTIC_PASSWORD, just the repository is created."
+With --repo, and a password in BASEKEEP_PASSWORD or RESTIC_PASSWORD, just the repository is created.\n\n\
+With --from-repo and --copy-chunker-params the new repository shares data with that one; its password comes from \
+--from-password-file, BASEKEEP_FROM_PASSWORD, BASEKEEP_FROM_PASSWORD_FILE or BASEKEEP_FROM_PASSWORD_COMMAND."
 )]
 pub(crate) struct Init {
     /// The database to back up, a postgresql:// URL [default: what is found]
@@ -31,6 +34,15 @@ pub(crate) struct Init {
     /// Name the source [default: the Supabase project's id or the folder's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// With --copy-chunker-params: the repository that the new one is to share data with
+    #[arg(long, value_name = "REPO", requires = "copy_chunker_params")]
+    from_repo: Option<String>,
+    /// Cut data where the repository of --from-repo does, so that copies and later backups share it
+    #[arg(long, requires = "from_repo")]
+    copy_chunker_params: bool,
+    /// Read the password of --from-repo from this file [env: BASEKEEP_FROM_PASSWORD…]
+    #[arg(long, value_name = "FILE", requires = "from_repo")]
+    from_password_file: Option<PathBuf>,
 }
 
 /// What was made and what was there.
@@ -63,7 +75,11 @@ struct SourceItem {
 
 pub(crate) async fn run(command: &Init, context: &Context) -> Result<Exit, EngineError> {
     let report = match just_the_repository(command, context)? {
-        true => repository_alone(context).await?,
+        true => repository_alone(command, context).await?,
+        false if command.from_repo.is_some() => {
+            return Err(EngineError::usage("--from-repo makes just a repository")
+                .hint("name it with --repo, give its password in BASEKEEP_PASSWORD, and leave source and --name out"));
+        }
         false => project::init(command, context).await?,
     };
     if context.output.json {
@@ -88,9 +104,17 @@ fn just_the_repository(command: &Init, context: &Context) -> Result<bool, Engine
     Ok(context.password_from(&context.repository_place()?)?.is_some())
 }
 
-async fn repository_alone(context: &Context) -> Result<Report, EngineError> {
+async fn repository_alone(command: &Init, context: &Context) -> Result<Report, EngineError> {
     let (spec, origin) = context.repository_spec()?;
-    context.interrupt.guard(repositories::init(&spec)).await?;
+    match &command.from_repo {
+        Some(place) => {
+            let model = context.open_other(place, command.from_password_file.as_deref(), Role::From).await?;
+            context.interrupt.guard(repositories::init_like(&spec, &model)).await?;
+        }
+        None => {
+            context.interrupt.guard(repositories::init(&spec)).await?;
+        }
+    }
     Ok(Report {
         version: JSON_VERSION,
         repository: Item { path: spec.url, created: true },
