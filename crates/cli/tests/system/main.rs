@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod garage;
 mod load;
+mod operations;
 mod program;
 mod proxy;
 mod stock;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use basekeep_engine::retention::{self, Candidate, Count, Policy, Reason};
 use basekeep_repository::{Password, Repository, Snapshot};
 use basekeep_store::Local;
-use basekeep_testkit::tool;
+use basekeep_testkit::restics;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
@@ -174,12 +174,9 @@ struct Restic {
     oldest: bool,
 }
 
-/// The installed one, and a newer one where the setup could get it.
+/// All that there are.
 fn programs() -> Vec<Restic> {
-    let mut programs = vec![tool("restic", 0)];
-    let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/restic-0.18/restic");
-    programs.extend(newer.exists().then_some(newer));
-    programs.into_iter().map(Restic::new).collect()
+    restics().into_iter().map(Restic::new).collect()
 }
 
 impl Restic {
