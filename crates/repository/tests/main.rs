@@ -10,6 +10,7 @@ mod locks;
 mod prune;
 mod reading;
 mod repair;
+mod repair_index;
 mod replicas;
 mod stock;
 mod support;

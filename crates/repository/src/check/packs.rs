@@ -6,9 +6,10 @@ use futures::StreamExt;
 
 use crate::check::{CheckOptions, CheckProgress, Checking, Handle, as_damage};
 use crate::compression::Unpacker;
-use crate::crypto::{Key, OVERHEAD};
+use crate::crypto::Key;
 use crate::index::Location;
-use crate::pack::{self, PackedBlob, TRAILER};
+use crate::pack::{self, PackedBlob};
+use crate::pack_header::{open_header, read_header};
 use crate::read::open_blob;
 use crate::repository::blocking;
 use crate::{PackId, Repository, RepositoryError, Result, layout};
@@ -192,32 +193,4 @@ fn verify_pack(key: &Key, id: PackId, data: &[u8], blobs: &[PackedBlob]) -> Resu
     });
     read.reasons.extend(header.err());
     Ok(read)
-}
-
-/// The header at the end of `data`, which is the whole pack or its last part.
-fn open_header(key: &Key, data: &[u8]) -> Result<Vec<PackedBlob>, String> {
-    let short = || "its header is cut off".to_owned();
-    let (rest, length) = data.split_last_chunk::<TRAILER>().ok_or_else(short)?;
-    let length = u32::from_le_bytes(*length) as usize;
-    if !(OVERHEAD..=pack::LARGEST_HEADER).contains(&length) {
-        return Err("the length of its header cannot be".to_owned());
-    }
-    let sealed = rest.len().checked_sub(length).and_then(|start| rest.get(start..)).ok_or_else(short)?;
-    let header = key.open(sealed).map_err(|e| format!("its header: {e}"))?;
-    pack::decode_header(&header)
-}
-
-async fn read_header(repository: &Repository, id: PackId, size: u64) -> Result<Vec<PackedBlob>> {
-    let (store, name) = (&repository.shared.store, layout::pack(id));
-    let damaged = |reason: String| RepositoryError::damaged(name.clone(), reason);
-    let trailer = store.get_range(&name, size.saturating_sub(TRAILER as u64)..size).await?;
-    let length: [u8; TRAILER] =
-        trailer[..].try_into().map_err(|_| damaged("its header is cut off".to_owned()))?;
-    let length = u64::from(u32::from_le_bytes(length));
-    let tail = length + TRAILER as u64;
-    if tail > size || length > pack::LARGEST_HEADER as u64 {
-        return Err(damaged("the length of its header cannot be".to_owned()));
-    }
-    let data = store.get_range(&name, size - tail..size).await?;
-    open_header(&repository.shared.key, &data).map_err(damaged)
 }

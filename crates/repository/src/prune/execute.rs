@@ -7,11 +7,12 @@ use basekeep_store::{ErrorKind, Operation};
 use futures::StreamExt;
 
 use crate::index_file::PackContents;
+use crate::index_write::write_index;
 use crate::lock::LockState;
 use crate::prune::choose::Verdict;
 use crate::prune::copy::{self, Job};
 use crate::prune::plan::PrunePlan;
-use crate::prune::rewrite::{INDEX_BLOBS, Rewrite, write_index_file};
+use crate::prune::rewrite::Rewrite;
 use crate::prune::{PruneOutcome, PruneProgress, PruneStage};
 use crate::{Lock, PackId, Repository, RepositoryError, Result, SnapshotId, layout};
 
@@ -228,26 +229,12 @@ impl Execution<'_> {
         };
         (self.progress)(done);
 
-        let (mut file, mut blobs) = (Vec::new(), 0);
         let listed = staying.into_iter().map(|number| {
             let number = number as usize;
             (plan.index.packs()[number], plan.by_pack.blobs(&plan.index, number))
         });
-        for pack in copies.into_iter().chain(listed) {
-            if !file.is_empty() && blobs + pack.1.len() > INDEX_BLOBS {
-                self.lock.confirm().await?;
-                write_index_file(self.repository, std::mem::take(&mut file)).await?;
-                self.outcome.index_files_written += 1;
-                blobs = 0;
-            }
-            blobs += pack.1.len();
-            file.push(pack);
-        }
-        if !file.is_empty() {
-            self.lock.confirm().await?;
-            write_index_file(self.repository, file).await?;
-            self.outcome.index_files_written += 1;
-        }
+        let packs = copies.into_iter().chain(listed);
+        self.outcome.index_files_written += write_index(self.repository, &self.lock, packs).await?;
         self.lock.confirm().await?;
         for key in old {
             delete(self.repository.clone(), self.lock.clone(), key, 0).await?;

@@ -9,18 +9,17 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::index::Index;
-use crate::index_file::{self, PackContents};
+use crate::index_file::PackContents;
+use crate::index_write::{INDEX_BLOBS, write_index_file};
 use crate::lock::LockState;
 use crate::prune::copy::{self, Brought, Job};
 use crate::prune::packer::{Copied, FullPack, Packer};
 use crate::prune::{PruneOutcome, PruneProgress, PruneStage};
-use crate::repository::{blocking, put_new};
-use crate::{Repository, RepositoryError, Result, layout};
+use crate::repository::put_new;
+use crate::{Repository, Result, layout};
 
 /// Packs that are put at the same time.
 const UPLOADS: usize = 2;
-/// Blobs in one index file: about 8 MiB of JSON.
-pub(super) const INDEX_BLOBS: usize = 50_000;
 /// An index file is written now and then, so that the next run finds the copies even if this one is killed.
 const INDEX_EVERY: Duration = Duration::from_secs(5 * 60);
 
@@ -129,9 +128,8 @@ impl Rewrite<'_> {
 
     /// Writes an index file of the copies so far.
     async fn write_index(&mut self) -> Result<()> {
-        self.lock.confirm().await?;
         let packs = std::mem::take(&mut self.unindexed);
-        write_index_file(self.repository, packs).await?;
+        write_index_file(self.repository, &self.lock, packs).await?;
         self.outcome.index_files_written += 1;
         Ok(())
     }
@@ -161,11 +159,4 @@ async fn put(repository: Repository, pack: FullPack) -> Result<(PackContents, u6
     let size = bytes.len() as u64;
     put_new(&*repository.shared.store, &layout::pack(contents.0), bytes).await?;
     Ok((contents, size))
-}
-
-/// Writes an index file.
-pub(super) async fn write_index_file(repository: &Repository, packs: Vec<PackContents>) -> Result<String> {
-    let json = blocking(move || index_file::encode(&packs)).await?;
-    let json = json.map_err(|e| RepositoryError::internal("write an index", e))?;
-    repository.write_json(layout::INDEX, json).await
 }
