@@ -8,6 +8,7 @@ mod faults;
 mod keys;
 mod locks;
 mod prune;
+mod matrix;
 mod reading;
 mod repair;
 mod repair_index;
