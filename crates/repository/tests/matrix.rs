@@ -83,3 +83,48 @@ fn child() {
 async fn a_backup_withstands_every_fault() {
     prove(&subjects::Backup, 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn making_a_repository_withstands_every_fault() {
+    prove(&subjects::Init, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adding_a_key_withstands_every_fault() {
+    prove(&subjects::AddKey, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn removing_a_key_withstands_every_fault() {
+    prove(&subjects::RemoveKey, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_password_withstands_every_fault() {
+    prove(&subjects::ChangePassword, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_withstands_every_fault() {
+    prove(&subjects::Copy, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgetting_withstands_every_fault() {
+    prove(&subjects::Forget, 80).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copying_what_is_good_out_of_damaged_packs_withstands_every_fault() {
+    prove(&subjects::RepairPacks, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prune_withstands_every_fault() {
+    prove(&subjects::Prune, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn making_the_index_again_withstands_every_fault() {
+    prove(&subjects::RepairIndex, 150).await;
+}

@@ -1,5 +1,9 @@
 //! The operations that the matrix is about.
 
+mod keys;
+mod mending;
+mod moving;
+
 use async_trait::async_trait;
 use basekeep_repository::{
     Lock, LockMode, NewSnapshot, Repository, Result, Snapshot, TreeBuilder, WriterOptions,
@@ -27,12 +31,32 @@ pub(super) trait Subject: Sync {
     /// Snapshots (by their tags) that must be there whatever happens: repository and tag.
     fn stays(&self) -> Vec<(&'static str, &'static str)>;
 
+    /// Whether something is damaged before, so that not everything can be read until it has completed.
+    fn begins_damaged(&self) -> bool {
+        false
+    }
+
     /// Wants everything to be as the operation is to leave it. Called after each run that says it succeeded.
     async fn completed(&self, world: &World);
 }
 
+pub(super) use keys::{AddKey, ChangePassword, Init, RemoveKey};
+pub(super) use mending::{RepairIndex, RepairPacks};
+pub(super) use moving::{Copy, Forget, Prune};
+
 pub(super) fn named(name: &str) -> &'static dyn Subject {
-    let all: [&'static dyn Subject; 1] = [&Backup];
+    let all: [&'static dyn Subject; 10] = [
+        &Backup,
+        &Init,
+        &AddKey,
+        &RemoveKey,
+        &ChangePassword,
+        &Copy,
+        &Forget,
+        &Prune,
+        &RepairIndex,
+        &RepairPacks,
+    ];
     all.into_iter().find(|subject| subject.name() == name).unwrap()
 }
 
@@ -81,7 +105,7 @@ pub(super) async fn locked(
     mode: LockMode,
     work: impl AsyncFnOnce(&Repository, &Lock) -> Result<()>,
 ) -> Result<()> {
-    let repository = Repository::open(world.store(name), &password()).await?;
+    let repository = world.open_closed(name).await?;
     let lock = lock_as(&repository, mode).await?;
     let result = match repository.load_index().await {
         Ok(()) => work(&repository, &lock).await,

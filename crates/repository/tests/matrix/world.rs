@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use basekeep_repository::Repository;
+use basekeep_repository::{Repository, RepositoryError, Result};
 use basekeep_store::{Faults, Local, Memory, Retry, RetryPolicy, Rule, Store};
 use tempfile::TempDir;
 
 use crate::support::*;
+
+/// What a repository's password is changed to.
+pub(super) const NEW_PASSWORD: &str = "battery staple";
 
 /// Repositories in folders of their own, by name.
 pub(super) struct World {
@@ -80,8 +83,19 @@ impl World {
         }
     }
 
-    pub(super) async fn open(&self, name: &str) -> basekeep_repository::Result<Repository> {
-        let repository = Repository::open(self.store(name), &password()).await?;
+    /// Opens a repository without its index, with either of the passwords that it may have.
+    pub(super) async fn open_closed(&self, name: &str) -> Result<Repository> {
+        match Repository::open(self.store(name), &password()).await {
+            // A torn key file could be the one that belongs to it.
+            Err(RepositoryError::WrongPassword | RepositoryError::Damaged { .. }) => {
+                Repository::open(self.store(name), &NEW_PASSWORD.into()).await
+            }
+            result => result,
+        }
+    }
+
+    pub(super) async fn open(&self, name: &str) -> Result<Repository> {
+        let repository = self.open_closed(name).await?;
         repository.load_index().await?;
         Ok(repository)
     }
