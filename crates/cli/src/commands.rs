@@ -18,7 +18,6 @@ mod key;
 mod list;
 mod man;
 mod manifest;
-mod prune;
 mod restore;
 mod show;
 mod unlock;
@@ -38,7 +37,6 @@ pub(crate) enum Command {
     Copy(copy::Copy),
     Key(key::Key),
     Forget(forget::Forget),
-    Prune(prune::Prune),
     Unlock(unlock::Unlock),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -58,7 +56,6 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
-        Command::Prune(command) => prune::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),

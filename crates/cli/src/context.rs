@@ -2,6 +2,7 @@
 
 pub(crate) mod other;
 pub(crate) mod passwords;
+pub(crate) mod replicas;
 pub(crate) mod repository;
 pub(crate) mod sources;
 

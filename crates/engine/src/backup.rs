@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basekeep_postgres::{ConnectOptions, Environment, session};
-use basekeep_repository::{Lock, LockMode, Repository, Writer, WriterOptions};
+use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOptions};
 
+use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
 use crate::stored::manifest::Manifest;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};
 
@@ -41,15 +42,26 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Where pg_dump is looked for; this process's environment otherwise.
     pub environment: Option<Environment>,
+    /// How repositories are written to: memory, threads, sizes.
+    pub writer: WriterOptions,
 }
 
 /// What a backup did.
 #[derive(Debug, Clone)]
 pub struct BackupReport {
-    /// The new snapshot's id; `None` for a dry run.
+    /// The new snapshot's id in the first repository that has it; `None` for a dry run.
     pub snapshot: Option<String>,
     /// What is in it. `manifest.not_captured` not empty means exit code 3.
     pub manifest: Manifest,
+    /// How it ended in each repository, in the order they were given; empty for a dry run.
+    pub replicas: Vec<ReplicaReport>,
+}
+
+impl BackupReport {
+    /// Whether all was captured and every repository has it.
+    pub fn is_complete(&self) -> bool {
+        self.manifest.not_captured.is_empty() && self.replicas.iter().all(ReplicaReport::has_it)
+    }
 }
 
 /// How often a backup starts again because a table changed its storage between the snapshot and its lock.
@@ -63,78 +75,148 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<BackupReport, EngineError> {
+    let target = BackupTarget::new("repository", repository);
+    backup_to(&[target], source, options, observer, interrupt).await
+}
+
+/// Backs one source up to several repositories, from one read of the database. It succeeds if one of them has the snapshot;
+/// the report says what has become of it in the others, and they are told as warnings. Afterwards each of them gets the
+/// earlier snapshots that it has missed.
+///
+/// Errors: as [`backup`]; what the first repository failed with, if all of them did.
+pub async fn backup_to(
+    targets: &[BackupTarget],
+    source: &Source,
+    options: &BackupOptions,
+    observer: Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<BackupReport, EngineError> {
     check_name(&source.name)?;
     if options.dry_run {
         let (plan, _leader) = interrupt.guard(plan::plan(source, options, &observer)).await?;
-        return Ok(BackupReport { snapshot: None, manifest: finish::expected(&plan, source) });
+        let manifest = finish::expected(&plan, source);
+        return Ok(BackupReport { snapshot: None, manifest, replicas: Vec::new() });
     }
-    let lock = repository.lock(LockMode::Shared).await.doing(|| "lock the repository")?;
-    let result = locked(repository, &lock, source, options, &observer, interrupt).await;
-    let released = lock.release().await;
-    let report = result?;
-    if let Err(error) = released {
-        observer.event(Event::Warning {
-            code: "lock-not-removed".into(),
-            message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some(
-                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
-            ),
-        });
+    let (mut ready, failed) = replicas::prepare(targets, &observer).await;
+    if ready.is_empty() {
+        let first = failed.into_iter().next().map(|(_, error)| error);
+        return Err(first.unwrap_or_else(|| EngineError::usage("no repository is named")));
     }
-    Ok(report)
+    let mut reports: Vec<ReplicaReport> = targets.iter().map(ReplicaReport::of).collect();
+    failed.iter().for_each(|(number, error)| reports[*number].fail(error, &observer));
+    let work = Work { source, options, observer: &observer, interrupt };
+    let result = work.run(&mut ready, &mut reports).await;
+    replicas::release(ready, &observer).await;
+    let (snapshot, manifest) = result?;
+    Ok(BackupReport { snapshot: Some(snapshot), manifest, replicas: reports })
 }
 
-async fn locked(
-    repository: &Repository,
-    lock: &Lock,
-    source: &Source,
-    options: &BackupOptions,
-    observer: &Arc<dyn Observer>,
-    interrupt: &Interrupt,
-) -> Result<BackupReport, EngineError> {
-    repository.load_index().await.doing(|| "read the repository's index")?;
-    // Blobs of packs that are gone are stored again instead of being referred to.
-    let lost = repository.forget_missing_packs().await.doing(|| "look at the repository's packs")?;
-    if let Some(first) = lost.first() {
-        observer.event(Event::Warning {
-            code: "packs-missing".into(),
-            message: format!(
-                "{} of the repository's packs are missing or cut off, {first} among them",
-                lost.len()
-            ),
-            hint: Some(
-                "`basekeep verify` names the snapshots that they belong to; this backup is whole".into(),
-            ),
-        });
-    }
-    for attempt in 1.. {
-        let writer = repository.writer(lock, WriterOptions::default());
-        let read = read_everything(repository, &writer, source, options, observer);
-        let attempt_result = tokio::select! {
-            biased;
-            () = interrupt.requested() => Err(EngineError::new(ErrorKind::Interrupted, "interrupted").into()),
-            why = lock.lost() => {
-                Err(EngineError::new(ErrorKind::Locked, format!("the repository's lock was lost: {why}")).into())
-            }
-            ready = read => ready,
-        };
-        match attempt_result {
-            Ok(ready) => return ready.finish(writer, source, options, observer).await,
-            Err(Stopped::Moved(what)) if attempt < ATTEMPTS => {
-                writer.abort().await;
-                observer.event(Event::Warning {
-                    code: "table-changed".into(),
-                    message: format!("{what}; starting again with a new snapshot"),
-                    hint: None,
-                });
-            }
-            Err(stopped) => {
-                writer.abort().await;
-                return Err(stopped.into_error());
+/// What a backup is asked for.
+struct Work<'a> {
+    source: &'a Source,
+    options: &'a BackupOptions,
+    observer: &'a Arc<dyn Observer>,
+    interrupt: &'a Interrupt,
+}
+
+impl Work<'_> {
+    /// Attempts until one succeeds; gives the snapshot's id in the first repository that has it. Repositories that failed
+    /// are left out of the next attempt, and of `ready`.
+    async fn run(
+        &self,
+        ready: &mut Vec<Ready>,
+        reports: &mut [ReplicaReport],
+    ) -> Result<(String, Manifest), EngineError> {
+        let mut moved = 0;
+        loop {
+            let targets: Vec<_> = ready.iter().map(|one| (&one.repository, &one.lock)).collect();
+            let writer = Writer::to(&targets, self.options.writer.clone());
+            match self.attempt(&writer, &ready[0].repository).await {
+                Ok((manifest, ends)) => {
+                    self.ended(ready, &ends, reports).await;
+                    let snapshot = reports.iter().find_map(|report| report.snapshot.clone());
+                    return Ok((snapshot.unwrap_or_default(), manifest));
+                }
+                Err(Stopped::Moved(what)) if moved + 1 < ATTEMPTS => {
+                    moved += 1;
+                    self.observer.event(Event::Warning {
+                        code: "table-changed".into(),
+                        message: format!("{what}; starting again with a new snapshot"),
+                        hint: None,
+                    });
+                }
+                Err(stopped) => {
+                    let error = stopped.into_error();
+                    let failures = writer.failures();
+                    // One failed, and those that are left lack something that only it had.
+                    let go_on = failures.iter().any(Option::is_some) && failures.iter().any(Option::is_none);
+                    if !go_on || error.kind() == ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                    self.leave_out(ready, failures, reports).await;
+                }
             }
         }
     }
-    unreachable!("the loop returns at the last attempt")
+
+    /// Reads and writes everything. After an error there is no snapshot anywhere, and what was uploaded is indexed.
+    async fn attempt(&self, writer: &Writer, first: &Repository) -> Result<(Manifest, Vec<Ended>), Stopped> {
+        let Self { source, options, observer, interrupt } = *self;
+        let result = async {
+            let read = read_everything(first, writer, source, options, observer);
+            let ready = tokio::select! {
+                biased;
+                () = interrupt.requested() => {
+                    Err(EngineError::new(ErrorKind::Interrupted, "interrupted").into())
+                }
+                ready = read => ready,
+                error = writer.failed() => Err(EngineError::from(error).within("write to the repository").into()),
+            };
+            Ok(ready?.finish(writer.clone(), source, options, observer, interrupt).await?)
+        };
+        let result = result.await;
+        if result.is_err() {
+            writer.clone().abort().await;
+        }
+        result
+    }
+
+    /// Notes how it ended in each repository, and lets them catch up.
+    async fn ended(&self, ready: &[Ready], ends: &[Ended], reports: &mut [ReplicaReport]) {
+        for (one, end) in ready.iter().zip(ends) {
+            reports[one.number].end(end, self.observer);
+        }
+        if ready.len() > 1 {
+            replicas::catch_up(ready, ends, reports, self.observer, self.interrupt).await;
+        }
+        let behind = reports.iter().filter(|report| report.state == ReplicaState::Behind);
+        behind.for_each(|report| replicas::tell(report, self.observer));
+    }
+
+    /// Goes on without those that failed.
+    async fn leave_out(
+        &self,
+        ready: &mut Vec<Ready>,
+        failures: Vec<Option<RepositoryError>>,
+        reports: &mut [ReplicaReport],
+    ) {
+        let mut rest = Vec::new();
+        for (one, failure) in std::mem::take(ready).into_iter().zip(failures) {
+            match failure {
+                None => rest.push(one),
+                Some(error) => {
+                    reports[one.number].fail(&error.into(), self.observer);
+                    replicas::release(vec![one], self.observer).await;
+                }
+            }
+        }
+        *ready = rest;
+        self.observer.event(Event::Warning {
+            code: "started-again".into(),
+            message: "the repositories that are left lack a part of it; reading the database again".into(),
+            hint: None,
+        });
+    }
 }
 
 async fn read_everything(

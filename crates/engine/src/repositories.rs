@@ -33,7 +33,7 @@ impl RepositorySpec {
 
     /// The place, for messages: without a password that somebody wrote into the URL.
     pub fn place(&self) -> String {
-        basekeep_store::redacted(&self.url)
+        place(&self.url)
     }
 
     /// The storage itself. Nothing is asked of a server yet.
@@ -42,17 +42,6 @@ impl RepositorySpec {
     pub fn store(&self) -> Result<Arc<dyn Store>, EngineError> {
         basekeep_store::open_with(&self.url, &self.options).doing(|| format!("open {}", self.place()))
     }
-}
-
-/// Whether `url` can be meant at all, before a password is asked for and before it is repeated anywhere.
-///
-/// Errors: `Usage`, with what can be meant.
-pub fn check_url(url: &str) -> Result<(), EngineError> {
-    basekeep_store::check_url(url).map_err(|error| {
-        let place = basekeep_store::redacted(url);
-        let hint = error.hint.as_deref().map(str::to_owned);
-        EngineError::usage(format!("the repository {place}: {error}")).hints_from(hint)
-    })
 }
 
 /// What the configuration says about a storage, with the secrets that it names.
@@ -78,6 +67,11 @@ pub fn store_options(entry: &StorageEntry, env: &Environment) -> Result<StoreOpt
         limit_download: entry.limit_download,
         ..StoreOptions::default()
     })
+}
+
+/// A place as the configuration has it, for messages: without a password that somebody wrote into the URL.
+pub fn place(url: &str) -> String {
+    basekeep_store::redacted(url)
 }
 
 /// Opens an existing repository.

@@ -4,6 +4,7 @@
 
 mod drill;
 mod forget;
+mod replicas;
 mod restore;
 mod support;
 mod tampered;

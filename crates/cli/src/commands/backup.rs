@@ -1,7 +1,7 @@
 //! `basekeep backup`: one snapshot of each source.
 
-use basekeep_engine::Repository;
 use basekeep_engine::backup::{self, BackupOptions, BackupReport};
+use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind};
 use clap::Args;
 use serde::Serialize;
@@ -15,6 +15,11 @@ use crate::progress;
 
 /// Back up databases, one snapshot each
 #[derive(Debug, Args)]
+#[command(
+    after_long_help = "With [[replica]] entries in basekeep.toml, and unless --repo names another repository than it does, \
+each snapshot is written to the repository and to all replicas from one read of the database. One that fails does not stop \
+the others: the exit code is 3, and the next backup copies to it what it has missed."
+)]
 pub(crate) struct Backup {
     /// Names from basekeep.toml or postgresql:// URLs [default: all configured sources]
     #[arg(value_name = "SOURCE")]
@@ -59,16 +64,33 @@ struct DoneDocument<'a> {
     seconds: f64,
     not_captured: Vec<MissingDocument<'a>>,
     warnings: Vec<WarningDocument<'a>>,
+    /// All repositories, where there is more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replicas: Vec<ReplicaDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReplicaDocument<'a> {
+    name: &'a str,
+    url: &'a str,
+    /// `written`, `caught-up`, `behind` or `failed`.
+    state: &'static str,
+    /// The snapshot's id there.
+    id: Option<&'a str>,
+    /// Earlier snapshots that were copied there.
+    healed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, EngineError> {
     check_tags(&command.tags)?;
     let wanted = context.wanted_sources(&command.sources, command.name.as_deref())?;
-    let repository = context.open_repository().await?;
+    let targets = context.backup_targets().await?;
     let mut exit = Exit::Done;
     let mut results = Vec::new();
     for source in &wanted {
-        let result = one(command, context, &repository, source).await;
+        let result = one(command, context, &targets, source).await;
         let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         exit = exit.worst(end_of(&result));
         report(context, source.name(), &result)?;
@@ -96,7 +118,7 @@ fn check_tags(tags: &[String]) -> Result<(), EngineError> {
 async fn one(
     command: &Backup,
     context: &Context,
-    repository: &Repository,
+    targets: &[BackupTarget],
     wanted: &Wanted,
 ) -> Result<BackupReport, EngineError> {
     let source = wanted.resolve(context)?;
@@ -104,16 +126,16 @@ async fn one(
         tags: command.tags.clone(),
         jobs: command.jobs.map(usize::from),
         dry_run: command.dry_run,
-        environment: None,
+        ..BackupOptions::default()
     };
     context.output.note(&format!("backing up {} ({})", source.name, source.connect.redacted()));
     let observer = context.observer_of(&source.name);
-    backup::backup(repository, &source, &options, observer, &context.interrupt).await
+    backup::backup_to(targets, &source, &options, observer, &context.interrupt).await
 }
 
 fn end_of(result: &Result<BackupReport, EngineError>) -> Exit {
     match result {
-        Ok(report) if report.manifest.not_captured.is_empty() => Exit::Done,
+        Ok(report) if report.is_complete() => Exit::Done,
         Ok(_) => Exit::Incomplete,
         Err(error) => Exit::of(error),
     }
@@ -168,7 +190,47 @@ fn summary(name: &str, report: &BackupReport) -> String {
             units::duration(std::time::Duration::from_secs_f64(manifest.duration_seconds.max(0.0)))
         );
     }
-    text + "\n"
+    text += "\n";
+    for replica in several(report) {
+        text += &format!("  {}: {}\n", replica.name, outcome(replica));
+    }
+    text
+}
+
+/// The repositories, where there is more than one.
+fn several(report: &BackupReport) -> &[ReplicaReport] {
+    if report.replicas.len() > 1 { &report.replicas } else { &[] }
+}
+
+fn outcome(replica: &ReplicaReport) -> String {
+    let id = replica.snapshot.as_deref().map(units::short).unwrap_or_default();
+    let mut text = match replica.state {
+        ReplicaState::Written => format!("snapshot {id}"),
+        ReplicaState::CaughtUp => format!("snapshot {id}, copied afterwards"),
+        ReplicaState::Behind => "not there yet".to_owned(),
+        ReplicaState::Failed => "failed".to_owned(),
+    };
+    if replica.healed > 0 {
+        let earlier = units::counted(replica.healed, "earlier snapshot", "earlier snapshots");
+        text += &format!(", and {earlier} that it had missed");
+    }
+    text
+}
+
+fn replica(report: &ReplicaReport) -> ReplicaDocument<'_> {
+    ReplicaDocument {
+        name: &report.name,
+        url: &report.place,
+        state: match report.state {
+            ReplicaState::Written => "written",
+            ReplicaState::CaughtUp => "caught-up",
+            ReplicaState::Behind => "behind",
+            ReplicaState::Failed => "failed",
+        },
+        id: report.snapshot.as_deref(),
+        healed: report.healed,
+        reason: report.reason.as_deref(),
+    }
 }
 
 fn document<'a>(results: &'a [(&'a str, Result<BackupReport, EngineError>)]) -> Document<'a> {
@@ -192,5 +254,6 @@ fn done(report: &BackupReport) -> DoneDocument<'_> {
         seconds: manifest.duration_seconds,
         not_captured: manifest.not_captured.iter().map(MissingDocument::of).collect(),
         warnings: manifest.warnings.iter().map(WarningDocument::of).collect(),
+        replicas: several(report).iter().map(replica).collect(),
     }
 }

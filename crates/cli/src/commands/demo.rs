@@ -159,7 +159,7 @@ async fn back_up(
 ) -> Result<(String, String), EngineError> {
     let options = BackupOptions { tags: vec!["demo".to_owned()], ..BackupOptions::default() };
     let report = backup::backup(repository, source, &options, observer(context), &context.interrupt).await?;
-    let BackupReport { snapshot: Some(id), manifest } = report else {
+    let BackupReport { snapshot: Some(id), manifest, .. } = report else {
         return Err(EngineError::failed("the backup made no snapshot"));
     };
     let detail = format!(

@@ -59,6 +59,10 @@ pub(crate) async fn run(command: &Doctor, context: &Context) -> Result<Exit, Eng
         }
         let look = async { Ok(repository::look(context, needed_bytes).await) };
         groups.push(context.interrupt.guard(look).await?);
+        for entry in context.replicas().unwrap_or_default() {
+            let look = async { Ok(repository::look_at_replica(context, entry, needed_bytes).await) };
+            groups.push(context.interrupt.guard(look).await?);
+        }
     }
     let exit = groups.iter().map(Group::exit).fold(Exit::Done, Exit::worst);
     if context.output.json {

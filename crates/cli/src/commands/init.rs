@@ -50,6 +50,8 @@ pub(crate) struct Init {
 struct Report {
     version: u32,
     repository: Item,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replicas: Vec<ReplicaItem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Item>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +62,13 @@ struct Report {
 
 #[derive(Debug, Clone, Serialize)]
 struct Item {
+    path: String,
+    created: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaItem {
+    name: String,
     path: String,
     created: bool,
 }
@@ -118,6 +127,7 @@ async fn repository_alone(command: &Init, context: &Context) -> Result<Report, E
     Ok(Report {
         version: JSON_VERSION,
         repository: Item { path: spec.url, created: true },
+        replicas: Vec::new(),
         config: None,
         key: None,
         sources: Vec::new(),
@@ -128,14 +138,15 @@ async fn repository_alone(command: &Init, context: &Context) -> Result<Report, E
 }
 
 fn text(report: &Report) -> String {
-    let item = |name: &str, item: &Item| {
-        let how = if item.created { "new" } else { "was there, left as it is" };
-        format!("{name:<14} {} ({how})\n", item.path)
-    };
+    let how = |created: bool| if created { "new" } else { "was there, left as it is" };
+    let item = |name: &str, item: &Item| format!("{name:<14} {} ({})\n", item.path, how(item.created));
     let mut text = String::new();
     text += &report.config.as_ref().map(|config| item("configuration", config)).unwrap_or_default();
     text += &report.key.as_ref().map(|key| item("key", key)).unwrap_or_default();
     text += &item("repository", &report.repository);
+    for ReplicaItem { name, path, created } in &report.replicas {
+        text += &format!("{:<14} {name}: {path} ({})\n", "replica", how(*created));
+    }
     for source in &report.sources {
         let state = match source.reachable {
             Some(true) => ", login works",

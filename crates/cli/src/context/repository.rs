@@ -2,11 +2,11 @@
 //!
 //! The place: --repo, `BASEKEEP_REPOSITORY`, the configuration, `RESTIC_REPOSITORY`. The password: `BASEKEEP_PASSWORD…`,
 //! the configuration, `RESTIC_PASSWORD…`; where --repo names another repository than the configuration does, the
-//! configuration's password comes last.
+//! configuration's password comes last. The name of a replica means that replica, with its own password and storage.
 
 use std::path::PathBuf;
 
-use basekeep_engine::config::{Dotenv, PasswordFrom, expand, is_url};
+use basekeep_engine::config::{Config, Dotenv, PasswordFrom, ReplicaEntry, StorageEntry, expand, is_url};
 use basekeep_engine::postgres::{Environment, Secret};
 use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::{EngineError, ErrorKind};
@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) url: String,
     /// The configuration names it, so its password belongs to it.
     configured: bool,
+    /// The `[[replica]]` that it is.
+    replica: Option<ReplicaEntry>,
 }
 
 impl Context {
@@ -38,20 +40,26 @@ impl Context {
             return Err(EngineError::usage("the repository's place is empty")
                 .hint("give a folder, for example --repo ./backups"));
         }
-        let url = absolute(&url, &self.env)?;
-        Ok(Place { configured: configured.as_deref().is_none_or(|own| own == url), url })
+        let replicas = self.config()?.map_or(&[][..], |config| &config.replicas);
+        let named = replicas.iter().find(|replica| replica.name == url);
+        let url = named.map_or_else(|| absolute(&url, &self.env), |replica| Ok(replica.url.clone()))?;
+        let replica = replicas.iter().find(|replica| replica.url == url).cloned();
+        let configured = replica.is_none() && configured.as_deref().is_none_or(|own| own == url);
+        Ok(Place { url, configured, replica })
+    }
+
+    /// The replicas that a backup goes to as well: those of the configuration, if it goes to the configuration's repository.
+    pub(crate) fn replicas(&self) -> Result<&[ReplicaEntry], EngineError> {
+        let Some(config) = self.config()? else { return Ok(&[]) };
+        let place = self.repository_place()?;
+        Ok(if config.repository.url.as_ref() == Some(&place.url) { &config.replicas } else { &[] })
     }
 
     /// Whether the configuration says that nothing is to be deleted in the repository that the user means.
     pub(crate) fn append_only(&self) -> Result<bool, EngineError> {
         let Some(config) = self.config()? else { return Ok(false) };
         let place = self.repository_place()?;
-        let replica = config.replicas.iter().find(|replica| replica.url == place.url);
-        let storage = match replica {
-            Some(replica) => Some(&replica.storage),
-            None => place.configured.then_some(&config.repository.storage),
-        };
-        Ok(storage.is_some_and(|storage| storage.append_only))
+        Ok(place.storage(Some(config)).is_some_and(|storage| storage.append_only))
     }
 
     fn no_repository(&self) -> Result<EngineError, EngineError> {
@@ -65,6 +73,9 @@ impl Context {
 
     /// Where the password would come from, without reading it. `None` when nothing names one.
     pub(crate) fn password_from(&self, place: &Place) -> Result<Option<PasswordFrom>, EngineError> {
+        if let Some(own) = place.replica.as_ref().and_then(|replica| replica.password.clone()) {
+            return Ok(Some(own));
+        }
         let own = variables(&self.env, "BASEKEEP_PASSWORD")?;
         let restic = || variables(&self.env, "RESTIC_PASSWORD");
         let configured =
@@ -72,7 +83,7 @@ impl Context {
         if own.is_some() {
             return Ok(own);
         }
-        if place.configured {
+        if place.configured || place.replica.is_some() {
             return Ok(configured()?.or(restic()?));
         }
         Ok(restic()?.or(configured()?))
@@ -103,9 +114,8 @@ impl Context {
     pub(crate) fn repository_spec(&self) -> Result<(RepositorySpec, String), EngineError> {
         let place = self.repository_place()?;
         let (secret, origin) = self.password(&place)?;
-        let spec = RepositorySpec::new(place.url, Password::new(secret.expose()));
-        // What the configuration says of its repository's storage is not meant for another one.
-        let entry = self.config()?.map(|config| &config.repository.storage).filter(|_| place.configured);
+        let spec = RepositorySpec::new(place.url.clone(), Password::new(secret.expose()));
+        let entry = place.storage(self.config()?);
         let options = entry.map(|entry| repositories::store_options(entry, &self.env)).transpose()?;
         Ok((spec.with_options(options.unwrap_or_default()), origin))
     }
@@ -113,10 +123,26 @@ impl Context {
     /// Opens it. Errors say what to do about a missing repository or a wrong password.
     pub(crate) async fn open_repository(&self) -> Result<Repository, EngineError> {
         let (spec, origin) = self.repository_spec()?;
-        let opened = self.interrupt.guard(repositories::open(&spec)).await;
-        let repository = opened.map_err(|error| explain(error, &spec.url, &origin))?;
+        self.open_spec(&spec, &origin).await
+    }
+
+    pub(super) async fn open_spec(
+        &self,
+        spec: &RepositorySpec,
+        origin: &str,
+    ) -> Result<Repository, EngineError> {
+        let opened = self.interrupt.guard(repositories::open(spec)).await;
+        let repository = opened.map_err(|error| explain(error, &spec.url, origin))?;
         repository.wait_for_locks(self.global.retry_lock.unwrap_or_default());
         Ok(repository)
+    }
+}
+
+impl Place {
+    /// What the configuration says of its storage: what it says of its own repository is not meant for another one.
+    fn storage<'a>(&'a self, config: Option<&'a Config>) -> Option<&'a StorageEntry> {
+        let own = config.map(|config| &config.repository.storage).filter(|_| self.configured);
+        self.replica.as_ref().map(|replica| &replica.storage).or(own)
     }
 }
 
@@ -155,10 +181,9 @@ pub(crate) fn variables(env: &Environment, name: &str) -> Result<Option<Password
     }
 }
 
-/// A folder as an absolute path; URLs stay as they are. One that cannot be meant is an error of kind `Usage`.
+/// A folder as an absolute path; URLs stay as they are.
 pub(crate) fn absolute(url: &str, env: &Environment) -> Result<String, EngineError> {
     if is_url(url) {
-        repositories::check_url(url)?;
         return Ok(url.to_owned());
     }
     // restic spells a folder `local:/path` too.

@@ -8,7 +8,6 @@ mod copy;
 mod forget;
 mod init;
 mod key;
-mod prune;
 mod repository;
 mod sandbox;
 mod server;

@@ -10,6 +10,7 @@ mod load;
 mod operations;
 mod program;
 mod proxy;
+mod replicas;
 mod stock;
 mod values;
 mod versions;

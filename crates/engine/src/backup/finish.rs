@@ -8,17 +8,17 @@ use basekeep_archive::{Archive, TABLE_DATA_END, inventory};
 use basekeep_postgres::catalog::{Relation, Table};
 use basekeep_postgres::session::SequenceValue;
 use basekeep_postgres::{Digest, quote_identifier};
-use basekeep_repository::{FileContent, NewSnapshot, TreeBuilder, Writer};
+use basekeep_repository::{Ended, FileContent, NewSnapshot, TreeBuilder, Writer};
 
 use super::circles::circles;
 use super::entries;
 use super::large_objects::{self, LargeObjects};
 use super::plan::Plan;
 use super::tables::ReadRange;
-use super::{BackupOptions, BackupReport, Source};
+use super::{BackupOptions, Source};
 use crate::stored::{globals, manifest, markdown, path, ranges};
 use crate::words::bytes;
-use crate::{EngineError, Event, Observer, ResultExt, Step};
+use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step};
 
 /// Mode of the files in the snapshot: a backup holds secrets.
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -38,15 +38,16 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// Writes what describes the rows, then the snapshot. Not interruptible: it is short, and a snapshot either exists
-    /// whole or not at all.
+    /// Writes what describes the rows, then the snapshot. Not interruptible until one repository has it: it is short, and a
+    /// snapshot either exists whole or not at all.
     pub(super) async fn finish(
         self,
         writer: Writer,
         source: &Source,
         options: &BackupOptions,
         observer: &Arc<dyn Observer>,
-    ) -> Result<BackupReport, EngineError> {
+        interrupt: &Interrupt,
+    ) -> Result<(manifest::Manifest, Vec<Ended>), EngineError> {
         let step = Step("snapshot");
         let began = Instant::now();
         observer.event(Event::Began { step: step.clone() });
@@ -114,16 +115,21 @@ impl Ready {
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
         folder.put(path::RESTORE_SH, RESTORE_SCRIPT.as_bytes(), SCRIPT_MODE).await?;
 
-        let snapshot = writer
-            .finish(folder.tree, new_snapshot(&self.plan, source, options))
+        let new = new_snapshot(&self.plan, source, options);
+        let ends = writer
+            .finish_all(folder.tree, new, interrupt.requested())
             .await
             .doing(|| "write the snapshot")?;
+        let id = ends.iter().find_map(|end| match end {
+            Ended::Written(snapshot) => Some(snapshot.id.short()),
+            Ended::Behind { .. } | Ended::Failed(_) => None,
+        });
         observer.event(Event::Ended {
             step,
             elapsed: began.elapsed(),
-            detail: format!("{}, {} added", snapshot.id.short(), bytes(stats.bytes_stored)),
+            detail: format!("{}, {} added", id.unwrap_or_default(), bytes(stats.bytes_stored)),
         });
-        Ok(BackupReport { snapshot: Some(snapshot.id.to_string()), manifest })
+        Ok((manifest, ends))
     }
 }
 

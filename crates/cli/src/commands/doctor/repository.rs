@@ -3,8 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use basekeep_engine::config::{PasswordFrom, is_url};
+use basekeep_engine::Repository;
+use basekeep_engine::config::{PasswordFrom, ReplicaEntry, is_url};
 use basekeep_engine::listing::{self, Filter};
+use basekeep_engine::repositories;
 
 use super::checks::Group;
 use crate::context::Context;
@@ -34,31 +36,56 @@ pub(super) async fn look(context: &Context, needed_bytes: u64) -> Group {
             return group;
         }
     };
-    match listing::list(&repository, &Filter::default()).await {
-        Ok(listing) => {
-            let count = listing.snapshots.len() as u64;
-            let newest = listing
-                .snapshots
-                .last()
-                .map(|newest| format!(", the newest of {}", units::time(newest.time)));
-            let what = format!(
-                "opens; {}{}",
-                units::counted(count, "snapshot", "snapshots"),
-                newest.unwrap_or_default()
-            );
-            group.ok("repository", what);
-            if !listing.unreadable.is_empty() {
-                let damaged = units::counted(listing.unreadable.len() as u64, "snapshot", "snapshots");
-                let hint = "`basekeep verify` says what is damaged".to_owned();
-                group.warning("snapshots", format!("{damaged} cannot be read"), vec![hint]);
-            }
-        }
-        Err(error) => group.error("repository", &error),
-    }
+    snapshots(&repository, &mut group).await;
     if !is_url(&place.url) {
         space(Path::new(&place.url), needed_bytes, &mut group);
     }
     group
+}
+
+/// The same for a replica.
+pub(super) async fn look_at_replica(context: &Context, entry: &ReplicaEntry, needed_bytes: u64) -> Group {
+    let mut group = Group::new(format!("replica {} ({})", entry.name, repositories::place(&entry.url)));
+    if let Some(PasswordFrom::File(file)) = &entry.password {
+        key_file(file, &mut group);
+    }
+    let opened = match context.repository_spec() {
+        Ok((spec, origin)) => context.open_replica(entry, &spec.password, &origin).await,
+        Err(error) => Err(error),
+    };
+    let repository = match opened {
+        Ok(repository) => repository,
+        Err(error) => {
+            group.error("replica", &error);
+            return group;
+        }
+    };
+    snapshots(&repository, &mut group).await;
+    if !is_url(&entry.url) {
+        space(Path::new(&entry.url), needed_bytes, &mut group);
+    }
+    group
+}
+
+async fn snapshots(repository: &Repository, group: &mut Group) {
+    let listing = match listing::list(repository, &Filter::default()).await {
+        Ok(listing) => listing,
+        Err(error) => {
+            group.error("repository", &error);
+            return;
+        }
+    };
+    let count = listing.snapshots.len() as u64;
+    let newest =
+        listing.snapshots.last().map(|newest| format!(", the newest of {}", units::time(newest.time)));
+    let what =
+        format!("opens; {}{}", units::counted(count, "snapshot", "snapshots"), newest.unwrap_or_default());
+    group.ok("repository", what);
+    if !listing.unreadable.is_empty() {
+        let damaged = units::counted(listing.unreadable.len() as u64, "snapshot", "snapshots");
+        let hint = "`basekeep verify` says what is damaged".to_owned();
+        group.warning("snapshots", format!("{damaged} cannot be read"), vec![hint]);
+    }
 }
 
 fn key_file(file: &Path, group: &mut Group) {

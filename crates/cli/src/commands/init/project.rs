@@ -4,15 +4,14 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use basekeep_engine::Password;
 use basekeep_engine::backup::check_name;
 use basekeep_engine::config::{Config, Dotenv, FILE_NAME, PasswordFrom};
 use basekeep_engine::repositories::{self, RepositorySpec};
-use basekeep_engine::{EngineError, ErrorKind};
+use basekeep_engine::{EngineError, ErrorKind, Password, Repository};
 
 use super::discover::{self, Found, FoundPassword, Surroundings};
 use super::template::{self, Entry};
-use super::{Init, Item, Report, SourceItem, secrets, with_tilde};
+use super::{Init, Item, ReplicaItem, Report, SourceItem, secrets, with_tilde};
 use crate::context::repository::{absolute, explain, variables};
 use crate::context::{Context, current_folder};
 use crate::output::JSON_VERSION;
@@ -50,13 +49,15 @@ async fn complete(command: &Init, context: &Context) -> Result<Report, EngineErr
         key = Some(Item { path: file.display().to_string(), created });
     }
     let (spec, origin) = context.repository_spec()?;
-    let repository = create_or_open(context, &spec, &origin).await?;
+    let (repository, model) = create_or_open(context, &spec, &origin, None).await?;
+    let replicas = replicas(context, &spec, &origin, &model).await?;
     let mut hints =
         vec!["`basekeep doctor` checks the configuration; `basekeep backup` makes a backup".to_owned()];
     hints.extend(key.iter().filter(|key| key.created).map(save_the_key));
     Ok(Report {
         version: JSON_VERSION,
         repository,
+        replicas,
         config: Some(Item { path: config.file.display().to_string(), created: false }),
         key,
         sources: Vec::new(),
@@ -87,7 +88,7 @@ async fn create(command: &Init, context: &Context, file: &Path) -> Result<Report
     };
     let password = from.read(&context.env, &Dotenv::default())?;
     let spec = RepositorySpec::new(place, Password::new(password.expose()));
-    let repository = create_or_open(context, &spec, &from.to_string()).await?;
+    let (repository, _) = create_or_open(context, &spec, &from.to_string(), None).await?;
 
     let mut entries = Vec::new();
     for source in &found {
@@ -112,6 +113,7 @@ async fn create(command: &Init, context: &Context, file: &Path) -> Result<Report
     Ok(Report {
         version: JSON_VERSION,
         repository,
+        replicas: Vec::new(),
         config: Some(Item { path: file.display().to_string(), created: true }),
         key,
         sources: found.into_iter().map(item).collect(),
@@ -173,17 +175,26 @@ fn free_file(
     Err(EngineError::failed(format!("no name is left for a password file in {}", folder.display())))
 }
 
-async fn create_or_open(context: &Context, spec: &RepositorySpec, origin: &str) -> Result<Item, EngineError> {
+/// A new one cuts chunks as `model` does.
+async fn create_or_open(
+    context: &Context,
+    spec: &RepositorySpec,
+    origin: &str,
+    model: Option<&Repository>,
+) -> Result<(Item, Repository), EngineError> {
     let work = async {
-        match repositories::open(spec).await {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::NoRepository => {
-                repositories::init(spec).await.map(|_| true)
+        match (repositories::open(spec).await, model) {
+            (Ok(repository), _) => Ok((false, repository)),
+            (Err(error), Some(model)) if error.kind() == ErrorKind::NoRepository => {
+                Ok((true, repositories::init_like(spec, model).await?))
             }
-            Err(error) => Err(error),
+            (Err(error), None) if error.kind() == ErrorKind::NoRepository => {
+                Ok((true, repositories::init(spec).await?))
+            }
+            (Err(error), _) => Err(error),
         }
     };
-    let created = context.interrupt.guard(work).await.map_err(|error| {
+    let (created, repository) = context.interrupt.guard(work).await.map_err(|error| {
         let wrong = error.kind() == ErrorKind::WrongPassword;
         let error = explain(error, &spec.url, origin);
         if wrong {
@@ -192,7 +203,27 @@ async fn create_or_open(context: &Context, spec: &RepositorySpec, origin: &str) 
             error
         }
     })?;
-    Ok(Item { path: spec.url.clone(), created })
+    Ok((Item { path: spec.url.clone(), created }, repository))
+}
+
+/// The replicas that the configuration names: what is missing is created, so that they share data with the repository.
+async fn replicas(
+    context: &Context,
+    spec: &RepositorySpec,
+    origin: &str,
+    model: &Repository,
+) -> Result<Vec<ReplicaItem>, EngineError> {
+    let mut items = Vec::new();
+    for entry in context.replicas()? {
+        if let Some(PasswordFrom::File(file)) = &entry.password {
+            secrets::keep(file, &secrets::random_key())?;
+        }
+        let doing = |error: EngineError| error.within(format!("replica {}", entry.name));
+        let (spec, origin) = context.replica_spec(entry, &spec.password, origin)?;
+        let (item, _) = create_or_open(context, &spec, &origin, Some(model)).await.map_err(doing)?;
+        items.push(ReplicaItem { name: entry.name.clone(), path: item.path, created: item.created });
+    }
+    Ok(items)
 }
 
 fn write_new(file: &Path, text: &str) -> Result<(), EngineError> {
