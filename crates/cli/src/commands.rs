@@ -18,6 +18,7 @@ mod key;
 mod list;
 mod man;
 mod manifest;
+mod prune;
 mod restore;
 mod show;
 mod unlock;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Copy(copy::Copy),
     Key(key::Key),
     Forget(forget::Forget),
+    Prune(prune::Prune),
     Unlock(unlock::Unlock),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -56,6 +58,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
+        Command::Prune(command) => prune::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),

@@ -182,6 +182,7 @@ impl From<basekeep_repository::RepositoryError> for EngineError {
                 ErrorKind::Failed,
                 vec!["`basekeep verify --read-data` names everything that is damaged and what it touches".into()],
             ),
+            E::CannotPrune { hint, .. } => (ErrorKind::Failed, vec![(*hint).to_owned()]),
             E::Store(error) => (ErrorKind::Failed, store_hint(error).into_iter().collect()),
             _ => (ErrorKind::Failed, Vec::new()),
         };

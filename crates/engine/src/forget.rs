@@ -8,7 +8,7 @@ mod protect;
 
 use std::collections::{BTreeMap, HashSet};
 
-use basekeep_repository::{Lock, LockMode, Repository, SnapshotId};
+use basekeep_repository::{Lock, LockMode, Repository, RepositoryError, SnapshotId};
 use futures::FutureExt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -34,6 +34,8 @@ pub struct ForgetOptions {
     pub group_by_tags: bool,
     /// Say what would be done; remove nothing.
     pub dry_run: bool,
+    /// Find out how much space a prune would free afterwards. Costs reading the trees of all snapshots.
+    pub space: bool,
     /// The present, for snapshots that claim to be later.
     pub now: Timestamp,
     /// Whose calendar decides where hours, days, weeks, months and years begin.
@@ -64,6 +66,8 @@ pub struct ForgetReport {
     pub interrupted: bool,
     /// What to know.
     pub warnings: Vec<Warning>,
+    /// Bytes in packs that nothing else needs; `None` where that was not asked, or cannot be told.
+    pub frees_bytes: Option<u64>,
     /// Snapshots that no policy applies to, by source. They stay.
     pub without_policy: BTreeMap<String, u64>,
 }
@@ -136,11 +140,15 @@ async fn locked(
 ) -> Result<ForgetReport, EngineError> {
     let plan = interrupt.guard(plan::plan(repository, options)).await?;
     let mut report = plan.report;
+    let going: Vec<SnapshotId> =
+        report.groups.iter().flat_map(|group| &group.remove).map(|entry| entry.id).collect();
+    if options.space && !going.is_empty() {
+        let gone: Vec<SnapshotId> = going.iter().copied().chain(plan.proofs.iter().map(|p| p.id)).collect();
+        interrupt.guard(space(repository, &gone, &mut report)).await?;
+    }
     if options.dry_run {
         return Ok(report);
     }
-    let going: Vec<SnapshotId> =
-        report.groups.iter().flat_map(|group| &group.remove).map(|entry| entry.id).collect();
     remove(repository, lock, &going, interrupt, &mut report).await;
     let kept: HashSet<&str> = report.failed.iter().map(|(id, _)| id.as_str()).collect();
     let proofs: Vec<SnapshotId> = plan
@@ -153,6 +161,23 @@ async fn locked(
     remove(repository, lock, &proofs, interrupt, &mut report).await;
     report.proofs_removed = report.removed.split_off(before).len() as u64;
     Ok(report)
+}
+
+/// What is not known because of damage is a warning: forgetting does not depend on it.
+async fn space(
+    repository: &Repository,
+    gone: &[SnapshotId],
+    report: &mut ForgetReport,
+) -> Result<(), EngineError> {
+    match repository.only_used_by(gone).await {
+        Ok((_, bytes)) => report.frees_bytes = Some(bytes),
+        Err(RepositoryError::CannotPrune { reason, hint }) => report.warnings.push(Warning {
+            message: format!("how much space this frees cannot be told: {reason}"),
+            hint: Some(hint.to_owned()),
+        }),
+        Err(error) => return Err(error).doing(|| "look for the space that this frees"),
+    }
+    Ok(())
 }
 
 async fn remove(

@@ -15,6 +15,7 @@ mod interrupt;
 pub mod keys;
 pub mod listing;
 pub mod objects;
+pub mod prune;
 pub mod replicas;
 pub mod repositories;
 pub mod restore;

@@ -44,6 +44,17 @@ impl RepositorySpec {
     }
 }
 
+/// Whether `url` can be meant at all, before a password is asked for and before it is repeated anywhere.
+///
+/// Errors: `Usage`, with what can be meant.
+pub fn check_url(url: &str) -> Result<(), EngineError> {
+    basekeep_store::check_url(url).map_err(|error| {
+        let place = basekeep_store::redacted(url);
+        let hint = error.hint.as_deref().map(str::to_owned);
+        EngineError::usage(format!("the repository {place}: {error}")).hints_from(hint)
+    })
+}
+
 /// What the configuration says about a storage, with the secrets that it names.
 ///
 /// Errors: `Usage` for a variable that it names and that is not set.

@@ -4,21 +4,23 @@
 //! has its blobs, since only prune deletes them, and prune excludes everybody.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use basekeep_store::{ErrorKind, Object};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 
 use crate::index::Location;
 use crate::pack::BlobKind;
-use crate::{Lock, PackId, Repository, RepositoryError, Result, Snapshot, SnapshotId, TreeId, layout};
+use crate::walk::{Place, Visitor, walk};
+use crate::{
+    BlobId, Lock, PackId, Repository, RepositoryError, Result, Snapshot, SnapshotId, TreeId, layout, sync,
+};
 
-/// Trees that are read, and files that are deleted, at the same time.
+/// Files that are deleted at the same time.
 const AT_ONCE: usize = 8;
 
 /// Packs and their sizes, as a listing gave them.
-#[derive(Debug)]
-pub struct StoredPacks(HashMap<PackId, u64>);
+#[derive(Debug, Clone)]
+pub struct StoredPacks(Arc<HashMap<PackId, u64>>);
 
 impl Repository {
     /// Removes the files of these snapshots. Gives a result for each, in the order of `ids`.
@@ -49,39 +51,69 @@ impl Repository {
     pub async fn stored_packs(&self) -> Result<StoredPacks> {
         let packs = self.list_ids(layout::DATA).await?;
         let named = |pack: Object| Some((PackId::from_bytes(layout::id_of(&pack.key)?), pack.size));
-        Ok(StoredPacks(packs.into_iter().filter_map(named).collect()))
+        Ok(StoredPacks(Arc::new(packs.into_iter().filter_map(named).collect())))
     }
 
     /// What a snapshot lacks, if anything: a tree that cannot be read, or a blob that is in no pack that is there. No data is
     /// read. Call it after [`Repository::load_index`].
     pub async fn lacks(&self, snapshot: &Snapshot, packs: &StoredPacks) -> Result<Option<String>> {
-        let mut waiting = vec![snapshot.tree];
-        let mut seen: HashSet<TreeId> = HashSet::new();
-        let mut reads = FuturesUnordered::new();
-        loop {
-            while reads.len() < AT_ONCE {
-                let Some(id) = waiting.pop() else { break };
-                if seen.insert(id) {
-                    reads.push(async move { self.tree(&id).await });
-                }
-            }
-            let Some(result) = reads.next().await else { return Ok(None) };
-            let tree = match result {
-                Ok(tree) => tree,
-                Err(error) if means_damage(&error) => return Ok(Some(error.to_string())),
-                Err(error) => return Err(error),
-            };
-            for node in tree.nodes {
-                waiting.extend(node.subtree);
-                let missing = self.with_index(|index| {
-                    let stored = |blob| index.locations(BlobKind::Data, blob).any(|place| packs.hold(&place));
-                    node.content.iter().copied().find(|blob| !stored(*blob))
-                });
-                if let Some(blob) = missing {
-                    return Ok(Some(format!("blob {} of {} is in no pack", blob.short(), node.name)));
-                }
-            }
+        let search = Arc::new(Search {
+            repository: self.clone(),
+            packs: packs.clone(),
+            seen: Mutex::default(),
+            found: Mutex::default(),
+        });
+        walk(self, vec![(snapshot.id, snapshot.tree)], &search).await?;
+        Ok(sync::lock(&search.found).take())
+    }
+}
+
+/// For the first thing that a snapshot lacks.
+struct Search {
+    repository: Repository,
+    packs: StoredPacks,
+    seen: Mutex<HashSet<TreeId>>,
+    found: Mutex<Option<String>>,
+}
+
+impl Search {
+    fn lacking(&self, what: String) {
+        sync::lock(&self.found).get_or_insert(what);
+    }
+}
+
+impl Visitor for Search {
+    fn tree(&self, tree: TreeId, place: &Place) -> Vec<Location> {
+        if !sync::lock(&self.seen).insert(tree) {
+            return Vec::new();
         }
+        let places: Vec<Location> =
+            self.repository.with_index(|index| index.locations(BlobKind::Tree, tree.into()).collect());
+        if places.is_empty() {
+            self.lacking(format!("the folder {} is in no index file", place.folder()));
+        }
+        places
+    }
+
+    fn content(&self, blob: BlobId, place: &Place, name: &str) {
+        let stored = self.repository.with_index(|index| {
+            index.locations(BlobKind::Data, blob).any(|location| self.packs.hold(&location))
+        });
+        if !stored {
+            self.lacking(format!("blob {} of {} is in no pack", blob.short(), place.entry(name)));
+        }
+    }
+
+    fn unreadable(&self, _: TreeId, place: &Place, error: RepositoryError) -> Result<()> {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        self.lacking(format!("the folder {}: {error}", place.folder()));
+        Ok(())
+    }
+
+    fn enough(&self) -> bool {
+        sync::lock(&self.found).is_some()
     }
 }
 
@@ -89,15 +121,5 @@ impl StoredPacks {
     fn hold(&self, place: &Location) -> bool {
         let end = u64::from(place.blob.offset) + u64::from(place.blob.length);
         self.0.get(&place.pack).is_some_and(|size| *size >= end)
-    }
-}
-
-/// Whether the repository rather than the way to it is at fault.
-fn means_damage(error: &RepositoryError) -> bool {
-    use RepositoryError as E;
-    match error {
-        E::Damaged { .. } | E::DamagedBlob { .. } | E::MissingBlob { .. } | E::DamagedTree { .. } => true,
-        E::Store(error) => matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt),
-        _ => false,
     }
 }

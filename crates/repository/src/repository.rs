@@ -68,26 +68,23 @@ impl Repository {
         let contents =
             blocking(move || key_file::create(&master, &password, log_n, key_file::Maker::ours())).await??;
         let json = serde_json::to_vec(&config).map_err(|e| RepositoryError::internal("write config", e))?;
-        // Keys that an interrupted init left would make stock restic take the wrong one.
-        for old in store.list(layout::KEYS).await? {
-            store.delete(&old.key).await?;
-        }
         let key_id = KeyId::of(&contents);
         let key_name = layout::key(key_id);
         put_new(&*store, &key_name, contents.into()).await?;
-        // `config` is the one file whose name is not its hash: it must be ours, not that of another init.
-        let sealed = Bytes::from(key.seal(&json));
-        match store.put(layout::CONFIG, sealed.clone()).await? {
-            Put::Written => Ok(Self::with(store, key, key_id, config)),
-            // The answer to our own put was lost.
-            Put::AlreadyExists if store.get(layout::CONFIG).await? == sealed => {
-                Ok(Self::with(store, key, key_id, config))
-            }
-            Put::AlreadyExists => {
-                store.delete(&key_name).await?;
-                Err(RepositoryError::AlreadyExists { location })
+        if !put_config(&*store, key.seal(&json).into()).await? {
+            store.delete(&key_name).await?;
+            return Err(RepositoryError::AlreadyExists { location });
+        }
+        // From here on no other key can belong to it. Those that an interrupted init left would make stock restic take the
+        // wrong one. Before, they could be those of another init that is about to succeed.
+        for old in store.list(layout::KEYS).await? {
+            if old.key != key_name
+                && let Err(error) = store.delete(&old.key).await
+            {
+                tracing::warn!(%error, "a key that an interrupted init left could not be removed");
             }
         }
+        Ok(Self::with(store, key, key_id, config))
     }
 
     /// Opens a repository; every key is tried. Repositories of version 1 can be read, not written.
@@ -251,6 +248,23 @@ impl Repository {
 async fn read_snapshot(repository: Repository, key: String) -> Result<Snapshot> {
     let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
     repository.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
+}
+
+/// Writes `config`, the one file whose name is not its hash. Gives whether the one that is there is ours, not that of
+/// another init.
+async fn put_config(store: &dyn Store, sealed: Bytes) -> Result<bool> {
+    for _ in 0..2 {
+        if store.put(layout::CONFIG, sealed.clone()).await? == Put::Written {
+            return Ok(true);
+        }
+        // The answer to our own put may have been lost, or only a part of it arrived.
+        let there = store.get(layout::CONFIG).await?;
+        if !sealed.starts_with(&there) || sealed == there {
+            return Ok(sealed == there);
+        }
+        store.delete(layout::CONFIG).await?;
+    }
+    Ok(false)
 }
 
 /// Writes a file whose name nobody else can have chosen. One that is there already was left by an attempt of ours

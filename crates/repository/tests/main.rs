@@ -7,6 +7,7 @@ mod copy;
 mod faults;
 mod keys;
 mod locks;
+mod matrix;
 mod prune;
 mod reading;
 mod repair;

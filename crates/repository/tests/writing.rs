@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use basekeep_repository::{FileContent, Repository, RepositoryError, TreeBuilder, WriterOptions};
+use basekeep_repository::{FileContent, Password, Repository, RepositoryError, TreeBuilder, WriterOptions};
 use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Retry, RetryPolicy, Rule, Store};
 use jiff::Timestamp;
 
@@ -38,6 +38,30 @@ async fn an_init_that_was_interrupted_can_be_repeated() {
     let repository = Repository::init(faults.clone(), &password(), quick()).await.unwrap();
     assert_eq!(keys(&*faults, "keys/").await.len(), 1);
     backup(&repository, &files(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_inits_at_once_one_succeeds_and_opens() {
+    for _ in 0..20 {
+        let faults = Arc::new(Faults::new(Arc::new(Memory::new())));
+        // They all see that there is nothing, and then write at different times.
+        for _ in 0..8 {
+            let pause = Fault::Delay(Duration::from_millis(rand::random_range(0..6)));
+            faults.inject(Rule::nth(0, Operation::Put, "", pause));
+        }
+        let mut inits = tokio::task::JoinSet::new();
+        for n in 0..4 {
+            let store = faults.clone();
+            inits.spawn(async move {
+                let password = Password::from(format!("password {n}").as_str());
+                Repository::init(store, &password, quick()).await.map(|made| (password, made.id().to_owned()))
+            });
+        }
+        let made: Vec<_> = inits.join_all().await.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(made.len(), 1, "{made:?}");
+        let opened = Repository::open(faults, &made[0].0).await.unwrap();
+        assert_eq!(opened.id(), made[0].1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,13 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     open_with(url, &StoreOptions::default())
 }
 
+/// Whether `url` can be meant at all, without opening anything.
+///
+/// Errors: as [`open`] tells them, for what is wrong with the URL itself.
+pub fn check_url(url: &str) -> Result<(), StoreError> {
+    url.parse::<Place>().map(drop)
+}
+
 /// Like [`open`], with options besides the URL; they win over it.
 pub fn open_with(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
     open_in(url, options, &Surroundings::of_process())

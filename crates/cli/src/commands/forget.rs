@@ -50,6 +50,8 @@ struct Document<'a> {
     groups: Vec<GroupDocument<'a>>,
     removed: &'a [String],
     proofs_removed: u64,
+    /// Bytes that a prune frees afterwards; `null` where nothing goes, or where damage hides it.
+    frees_bytes: Option<u64>,
     failed: Vec<FailedDocument<'a>>,
     without_policy: &'a BTreeMap<String, u64>,
     warnings: Vec<&'a str>,
@@ -109,6 +111,8 @@ fn options(command: &Forget, context: &Context) -> Result<ForgetOptions, EngineE
         tags: command.tags.clone(),
         group_by_tags: command.group_by == "source,tags",
         dry_run: command.dry_run,
+        // Nobody would see it.
+        space: context.output.json || !context.output.quiet,
         now: Timestamp::now(),
         zone: TimeZone::system(),
     })
@@ -209,6 +213,7 @@ fn document<'a>(command: &Forget, report: &'a ForgetReport) -> Document<'a> {
         groups: report.groups.iter().map(GroupDocument::of).collect(),
         removed: &report.removed,
         proofs_removed: report.proofs_removed,
+        frees_bytes: report.frees_bytes,
         failed: failed.collect(),
         without_policy: &report.without_policy,
         warnings: report.warnings.iter().map(|warning| warning.message.as_str()).collect(),

@@ -181,9 +181,10 @@ pub(crate) fn variables(env: &Environment, name: &str) -> Result<Option<Password
     }
 }
 
-/// A folder as an absolute path; URLs stay as they are.
+/// A folder as an absolute path; URLs stay as they are. One that cannot be meant is an error of kind `Usage`.
 pub(crate) fn absolute(url: &str, env: &Environment) -> Result<String, EngineError> {
     if is_url(url) {
+        repositories::check_url(url)?;
         return Ok(url.to_owned());
     }
     // restic spells a folder `local:/path` too.

@@ -8,6 +8,7 @@ mod copy;
 mod forget;
 mod init;
 mod key;
+mod prune;
 mod repository;
 mod sandbox;
 mod server;

@@ -22,6 +22,7 @@ fn options(policy: Policy) -> ForgetOptions {
         tags: Vec::new(),
         group_by_tags: false,
         dry_run: false,
+        space: true,
         now: NOW.parse().unwrap(),
         zone: TimeZone::UTC,
     }
@@ -152,8 +153,12 @@ async fn proofs_go_with_what_they_prove_and_are_never_counted() {
     let of_one = prove(&repository, &made[0], true).await;
     let of_two = prove(&repository, &made[1], true).await;
     let of_three = prove(&repository, &made[2], true).await;
+    let packs = || async { repository.stored_packs().await.unwrap() };
+    assert!(repository.lacks(&made[0], &packs().await).await.unwrap().is_none());
     let report = run(&repository, &options(last(2))).await;
     assert_eq!(report.removed, [made[1].id, made[0].id].map(|id| id.to_string()));
+    // The first one's file and its proof's, and their folders; the second one's are still needed.
+    assert!(report.frees_bytes.is_some_and(|bytes| bytes > 100), "{:?}", report.frees_bytes);
     assert_eq!(report.proofs_removed, 1);
     let expected = [made[2].id, made[3].id, of_two.id, of_three.id];
     assert_eq!(left(&repository).await, expected.into(), "the newest has the tree of the second one");
@@ -238,6 +243,8 @@ async fn sources_without_a_policy_are_left_alone() {
     let policies = Policies::BySource([("shop".to_owned(), last(1))].into());
     let report = run(&repository, &ForgetOptions { policies, ..options(last(1)) }).await;
     assert_eq!(report.removed.len(), 1);
+    let freed = report.frees_bytes.unwrap();
+    assert!(freed < 400, "{freed}: the other source has the same content, only its folder has another name");
     assert_eq!(report.without_policy, [("other".to_owned(), 2)].into());
     assert_eq!(report.groups.len(), 1);
 }

@@ -12,7 +12,7 @@ use crate::pack::{self, PackedBlob};
 use crate::pack_header::{open_header, read_header};
 use crate::read::open_blob;
 use crate::repository::blocking;
-use crate::{PackId, Repository, RepositoryError, Result, layout};
+use crate::{PackId, Repository, Result, layout};
 
 /// Packs that are in memory at the same time.
 const FETCHES: usize = 3;

@@ -189,11 +189,10 @@ impl Execution<'_> {
         let plan = &self.plan;
         let mut jobs: Vec<Job> = (0..plan.verdicts.len())
             .filter_map(|pack| {
-                let level = match plan.verdicts[pack] {
-                    Verdict::Repack => None,
-                    Verdict::Recompress => Some(plan.recompress_level),
-                    _ => return None,
-                };
+                if !matches!(plan.verdicts[pack], Verdict::Repack | Verdict::Recompress) {
+                    return None;
+                }
+                let level = plan.again[pack].then_some(plan.recompress_level);
                 let chosen = plan.by_pack.positions(pack).filter(|at| plan.chosen.get(*at));
                 Some(Job { pack, blobs: chosen.map(|at| plan.index.at(at).blob).collect(), level })
             })

@@ -86,6 +86,8 @@ pub struct PrunePlan {
     pub(super) stored: Vec<Option<u64>>,
     /// By pack number.
     pub(super) verdicts: Vec<Verdict>,
+    /// By pack number: if it is rewritten, its blobs are compressed again, unless they were before.
+    pub(super) again: Vec<bool>,
     /// By position: of the places of a blob that is needed, the one that counts.
     pub(super) chosen: Bits,
     /// Needed blobs that are at several places: the first position of each.
@@ -129,6 +131,8 @@ impl Repository {
         if options.recompress_before.is_some() {
             recompress::choose(self, &survey, &packs, options, &mut verdicts).await?;
         }
+        let wanted = options.recompress_before.is_some();
+        let again = packs.figures.iter().map(|pack| wanted && pack.early && !pack.trees).collect();
         let replaced = choose::replaced_files(&survey, &verdicts);
         let mut summary = packs.summary(&survey, &verdicts);
         summary.index_files_replaced = replaced.iter().filter(|replaced| **replaced).count() as u64;
@@ -141,6 +145,7 @@ impl Repository {
             replaced,
             stored: survey.stored,
             verdicts,
+            again,
             chosen: packs.chosen,
             duplicates,
             unindexed: survey.unindexed,

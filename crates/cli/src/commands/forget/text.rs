@@ -18,17 +18,19 @@ pub(super) fn report(report: &ForgetReport, dry_run: bool) -> String {
     let stay = format!("{} stay", units::count(staying as u64));
     let named = report.groups.iter().all(|group| group.policy.is_none());
     let snapshots = |number: usize| units::counted(number as u64, "snapshot", "snapshots");
-    text += &match (dry_run, going) {
-        (_, 0) => format!(
-            "nothing to remove: {}\n",
-            if staying == 1 { "1 snapshot stays".to_owned() } else { format!("{} stay", snapshots(staying)) }
-        ),
-        (true, _) if named => format!("{} would go\n", snapshots(going)),
-        (true, _) => format!("{} would go, {stay}\n", snapshots(going)),
-        (false, _) if named => format!("{} removed\n", snapshots(report.removed.len())),
-        (false, _) => format!("{} removed, {stay}\n", snapshots(report.removed.len())),
+    let sum = match (dry_run, going) {
+        (_, 0) if staying == 1 => "nothing to remove: 1 snapshot stays".to_owned(),
+        (_, 0) => format!("nothing to remove: {} stay", snapshots(staying)),
+        (true, _) if named => format!("{} would go", snapshots(going)),
+        (true, _) => format!("{} would go, {stay}", snapshots(going)),
+        (false, _) if named => format!("{} removed", snapshots(report.removed.len())),
+        (false, _) => format!("{} removed, {stay}", snapshots(report.removed.len())),
     };
-    text
+    let space = report.frees_bytes.map_or_else(String::new, |bytes| {
+        let verb = if dry_run { "would free" } else { "frees" };
+        format!("; `basekeep prune` {verb} about {}", units::bytes(bytes))
+    });
+    text + &sum + &space + "\n"
 }
 
 /// The note about snapshots that no policy applies to.
