@@ -19,6 +19,7 @@ mod list;
 mod man;
 mod manifest;
 mod prune;
+mod repair;
 mod restore;
 mod show;
 mod unlock;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     List(list::List),
     Show(show::Show),
     Verify(verify::Verify),
+    Repair(repair::Repair),
     Drill(drill::Drill),
     Restore(restore::Restore),
     Copy(copy::Copy),
@@ -53,6 +55,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::List(command) => list::run(&command, context).await,
         Command::Show(command) => show::run(&command, context).await,
         Command::Verify(command) => verify::run(&command, context).await,
+        Command::Repair(command) => repair::run(&command, context).await,
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,

@@ -18,6 +18,7 @@ use std::time::Instant;
 use basekeep_postgres::{ConnectOptions, Environment, session};
 use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOptions};
 
+pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
 use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
 use crate::stored::manifest::Manifest;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};

@@ -15,10 +15,11 @@ use basekeep_repository::{Lock, Repository, Snapshot};
 use jiff::Timestamp;
 
 use self::server::Server;
+use crate::event::begin;
 use crate::restore::{self, Contents, RestoreOptions, RestorePlan, RestoreReport, Roles};
 use crate::stored::proof::{self, Proof};
 use crate::words::counted;
-use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step, listing};
+use crate::{EngineError, Event, Interrupt, Observer, ResultExt, listing};
 
 /// How to drill.
 #[derive(Debug, Clone, Default)]
@@ -233,21 +234,4 @@ struct Compared {
     tables: Vec<TableComparison>,
     definitions: u64,
     differences: Vec<String>,
-}
-
-struct Began<'a> {
-    observer: &'a Arc<dyn Observer>,
-    step: Step,
-    started: Instant,
-}
-
-fn begin<'a>(observer: &'a Arc<dyn Observer>, name: &'static str) -> Began<'a> {
-    observer.event(Event::Began { step: Step(name) });
-    Began { observer, step: Step(name), started: Instant::now() }
-}
-
-impl Began<'_> {
-    fn end(self, detail: String) {
-        self.observer.event(Event::Ended { step: self.step, elapsed: self.started.elapsed(), detail });
-    }
 }

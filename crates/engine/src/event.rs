@@ -1,6 +1,7 @@
 //! What the engine tells while it works. Measuring happens here, printing elsewhere.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A phase of a piece of work, in the words that a user sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,4 +73,24 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn event(&self, _event: Event) {}
+}
+
+/// A step that is running.
+pub(crate) struct Began<'a> {
+    observer: &'a Arc<dyn Observer>,
+    step: Step,
+    started: Instant,
+}
+
+/// Tells that a step began.
+pub(crate) fn begin<'a>(observer: &'a Arc<dyn Observer>, name: &'static str) -> Began<'a> {
+    observer.event(Event::Began { step: Step(name) });
+    Began { observer, step: Step(name), started: Instant::now() }
+}
+
+impl Began<'_> {
+    /// Tells that it ended well; `detail` says what came out, in a few words.
+    pub(crate) fn end(self, detail: String) {
+        self.observer.event(Event::Ended { step: self.step, elapsed: self.started.elapsed(), detail });
+    }
 }

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod listing;
 pub mod objects;
 pub mod prune;
+pub mod repair;
 pub mod replicas;
 pub mod repositories;
 pub mod restore;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use basekeep_postgres::ConnectOptions;
 use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
-pub(crate) use self::contents::Contents;
+pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, read_globals};
 pub(crate) use self::names::CopyStatement;
 pub(crate) use self::plan::Roles;
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt};
@@ -63,6 +63,9 @@ pub struct RestorePlan {
     pub roles: Vec<String>,
     /// Things that cannot be restored on this target, known beforehand.
     pub warnings: Vec<String>,
+    /// What is not in the snapshot any more since the repository was damaged and repaired, each with the reason. Not empty
+    /// means exit code 3.
+    pub lost: Vec<(String, String)>,
     /// Everything the execution needs.
     pub(crate) work: work::Work,
 }

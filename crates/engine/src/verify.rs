@@ -129,7 +129,7 @@ async fn locked(
 }
 
 /// Passes the check's progress on, at most ten times a second.
-fn teller(observer: &Arc<dyn Observer>) -> impl Fn(CheckProgress) + Send + Sync + use<> {
+pub(crate) fn teller(observer: &Arc<dyn Observer>) -> impl Fn(CheckProgress) + Send + Sync + use<> {
     let observer = observer.clone();
     let last = Mutex::new(None::<Instant>);
     move |progress: CheckProgress| {

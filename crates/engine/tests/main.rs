@@ -4,6 +4,7 @@
 
 mod drill;
 mod forget;
+mod repair;
 mod replicas;
 mod restore;
 mod support;

@@ -1,7 +1,7 @@
 //! Repairing a repository: packs that hold damaged blobs, and snapshots that need what is lost.
 //!
-//! Nothing is taken away before what replaces it is durable: new packs, then index files that name them, then the old
-//! index files go, then the old packs. An interrupted repair leaves both, and the next one goes on.
+//! Nothing is taken away before what replaces it is durable: new packs, then index files that name them, then what is
+//! damaged goes. An interrupted repair leaves both, and the next one goes on.
 
 mod packs;
 mod replace;
@@ -21,7 +21,7 @@ impl Repository {
     }
 
     async fn remove_file(&self, lock: &Lock, key: &str) -> Result<()> {
-        lock.state().check()?;
+        lock.state().confirm_now_and_then().await?;
         Ok(self.shared.store.delete(key).await?)
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use basekeep_repository::{
-    Changes, CheckOptions, CheckReport, LockMode, Repository, RepositoryError, Snapshot, WriterOptions,
+    BlobId, Changes, CheckOptions, CheckReport, LockMode, Repository, RepositoryError, Snapshot,
+    WriterOptions,
 };
 use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Rule, Store};
 
@@ -118,6 +119,28 @@ async fn a_rewritten_snapshot_differs_in_what_was_asked_for_alone() {
     assert_holds(&repository, &new, &same).await;
     assert_holds(&repository, &old, &files(1)).await;
     assert!(check(&repository).await.damage.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_stored_again_without_a_snapshot_heals_the_snapshots_that_need_it() {
+    let (store, repository) = in_memory().await;
+    let snapshot = backup(&repository, &files(1)).await.unwrap();
+    let packs = keys(&*store, "data/").await;
+    for pack in &packs {
+        replace(&*store, pack, vec![0; 100]).await;
+    }
+    repair_packs(&repository, &packs).await;
+    assert!(read_file(&repository, &snapshot, "shop/MANIFEST.md").await.is_err());
+    backup(&repository, &files(1)[1..]).await.unwrap();
+    let lock = lock_as(&repository, LockMode::Exclusive).await.unwrap();
+    let writer = repository.writer(&lock, WriterOptions::default());
+    writer.put_file(&files(1)[0].1).await.unwrap();
+    writer.finish_without_snapshot().await.unwrap();
+    lock.release().await.unwrap();
+    let repository = Repository::open(store, &password()).await.unwrap();
+    repository.load_index().await.unwrap();
+    let mut blobs = repository.read_blobs(vec![BlobId::of(&files(1)[0].1)], 1 << 20);
+    assert_eq!(blobs.next().await.unwrap().unwrap().to_vec(), files(1)[0].1);
 }
 
 async fn copy(store: &Memory) -> Arc<Memory> {

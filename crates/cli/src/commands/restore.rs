@@ -63,6 +63,7 @@ struct PlanDocument<'a> {
     objects: Vec<CountDocument<'a>>,
     tables: Vec<TableDocument<'a>>,
     roles: &'a [String],
+    lost: Vec<LostDocument<'a>>,
     warnings: &'a [String],
 }
 
@@ -90,7 +91,15 @@ struct Document<'a> {
     large_objects: u64,
     seconds: f64,
     failed: Vec<FailedDocument<'a>>,
+    lost: Vec<LostDocument<'a>>,
     warnings: &'a [String],
+}
+
+/// What the snapshot had before the repository was damaged and repaired.
+#[derive(Serialize)]
+struct LostDocument<'a> {
+    what: &'a str,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -136,6 +145,9 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
             context.output.warning(warning, None);
         }
     }
+    for (what, reason) in plan.lost.iter().filter(|_| !context.output.json) {
+        context.output.warning(&format!("{what}: {reason}"), None);
+    }
     if command.dry_run {
         return Ok(Exit::Done);
     }
@@ -143,8 +155,9 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
         let question = format!("Type the database's name, {}, to go on:", target.database());
         confirm::name(&question, target.database(), &context.interrupt).await?;
     }
+    let lost = plan.lost.clone();
     let report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
-    tell(context, &report, &id, &target)
+    tell(context, &report, &lost, &id, &target)
 }
 
 fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
@@ -170,6 +183,7 @@ fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -
         objects: plan.objects.iter().map(|(kind, count)| CountDocument { kind, count: *count }).collect(),
         tables: tables.collect(),
         roles: &plan.roles,
+        lost: lost_documents(&plan.lost),
         warnings: &plan.warnings,
     }
 }
@@ -193,25 +207,32 @@ fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
 fn tell(
     context: &Context,
     report: &RestoreReport,
+    lost: &[(String, String)],
     id: &str,
     target: &ConnectOptions,
 ) -> Result<Exit, EngineError> {
-    let exit = if report.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
+    let whole = report.failed.is_empty() && lost.is_empty();
+    let exit = if whole { Exit::Done } else { Exit::Incomplete };
     let output = &context.output;
     if output.json {
-        progress::emit(output, &document(report, id, target))?;
+        progress::emit(output, &document(report, lost, id, target))?;
         return Ok(exit);
     }
     for warning in &report.warnings {
         output.warning(warning, None);
     }
     if exit == Exit::Incomplete || !output.quiet {
-        output.data(&text(report, target))?;
+        output.data(&text(report, lost.len(), target))?;
     }
     Ok(exit)
 }
 
-fn document<'a>(report: &'a RestoreReport, id: &str, target: &ConnectOptions) -> Document<'a> {
+fn document<'a>(
+    report: &'a RestoreReport,
+    lost: &'a [(String, String)],
+    id: &str,
+    target: &ConnectOptions,
+) -> Document<'a> {
     let failed = report.failed.iter().map(|failed| FailedDocument {
         object: &failed.object,
         reason: &failed.reason,
@@ -227,11 +248,16 @@ fn document<'a>(report: &'a RestoreReport, id: &str, target: &ConnectOptions) ->
         large_objects: report.large_objects,
         seconds: report.elapsed.as_secs_f64(),
         failed: failed.collect(),
+        lost: lost_documents(lost),
         warnings: &report.warnings,
     }
 }
 
-fn text(report: &RestoreReport, target: &ConnectOptions) -> String {
+fn lost_documents(lost: &[(String, String)]) -> Vec<LostDocument<'_>> {
+    lost.iter().map(|(what, reason)| LostDocument { what, reason }).collect()
+}
+
+fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String {
     let mut text = String::new();
     for failed in &report.failed {
         let how = if failed.skipped { "skipped" } else { "failed" };
@@ -241,8 +267,12 @@ fn text(report: &RestoreReport, target: &ConnectOptions) -> String {
         0 => String::new(),
         failed => format!(", {} not restored (listed above)", units::counted(failed, "object", "objects")),
     };
+    let without = match lost as u64 {
+        0 => String::new(),
+        lost => format!(", without {} that damage took (named above)", units::counted(lost, "part", "parts")),
+    };
     text += &format!(
-        "restored into {}: {}, {}, {}, {} in {}{not_restored}\n",
+        "restored into {}: {}, {}, {}, {} in {}{not_restored}{without}\n",
         target.redacted(),
         units::counted(report.objects, "object", "objects"),
         units::counted(report.tables, "table", "tables"),

@@ -1,5 +1,6 @@
 //! `basekeep verify`: the repository's integrity.
 
+use basekeep_engine::repair::advice;
 use basekeep_engine::verify::{self, VerifyOptions, VerifyReport};
 use basekeep_engine::{EngineError, listing};
 use clap::Args;
@@ -66,8 +67,8 @@ pub(crate) async fn run(command: &Verify, context: &Context) -> Result<Exit, Eng
     if exit != Exit::Done || !context.output.quiet {
         context.output.data(&text(&report, command.read_data))?;
     }
-    if exit != Exit::Done {
-        context.output.hint("make a new backup now; snapshots that are not named above are whole");
+    for line in advice(&report) {
+        context.output.hint(line);
     }
     Ok(exit)
 }

@@ -30,6 +30,7 @@ fn every_command_explains_itself() {
         "list",
         "show",
         "verify",
+        "repair",
         "drill",
         "restore",
         "demo",

@@ -49,7 +49,8 @@ impl Case {
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     if folder.is_file() {
         return vec![folder.to_owned()];
     }

@@ -21,9 +21,11 @@ use crate::words::bytes;
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step};
 
 /// Mode of the files in the snapshot: a backup holds secrets.
-pub(super) const FILE_MODE: u32 = 0o600;
-const SCRIPT_MODE: u32 = 0o700;
-const RESTORE_SCRIPT: &str = include_str!("../stored/restore.sh");
+pub(crate) const FILE_MODE: u32 = 0o600;
+/// Mode of the script in it.
+pub(crate) const SCRIPT_MODE: u32 = 0o700;
+/// The script that restores with stock tools.
+pub(crate) const RESTORE_SCRIPT: &str = include_str!("../stored/restore.sh");
 
 /// Everything was read; nothing is in the repository but packs that nobody refers to.
 pub(super) struct Ready {
@@ -286,7 +288,8 @@ fn joined(read: &[ReadRange], end: &FileContent) -> (FileContent, Vec<ranges::Ra
     (content, stored, total)
 }
 
-fn components(archive: &Archive) -> BTreeMap<String, u64> {
+/// How many entries of each kind there are.
+pub(crate) fn components(archive: &Archive) -> BTreeMap<String, u64> {
     inventory(archive).into_iter().map(|(kind, count)| (kind.to_lowercase(), count as u64)).collect()
 }
 

@@ -11,9 +11,9 @@ use crate::stored::{path, ranges};
 use crate::{EngineError, ResultExt, listing};
 
 /// Larger files of these kinds are refused: they are read whole.
-const LARGEST_TOC: usize = 2 << 30;
+pub(crate) const LARGEST_TOC: usize = 2 << 30;
 const LARGEST_GLOBALS: usize = 256 << 20;
-const LARGEST_RANGES: usize = 2 << 30;
+pub(crate) const LARGEST_RANGES: usize = 2 << 30;
 /// A `blobs.toc` has about 30 bytes for each large object.
 const LARGEST_BLOBS_TOC: usize = 1 << 30;
 
@@ -42,7 +42,7 @@ impl Contents {
             .doing(|| format!("read {} of snapshot {}", path::TOC, snapshot.id.short()))?;
         drop(toc);
         let files = files(repository, snapshot).await?;
-        let globals = globals(repository, snapshot).await.map_err(|error| error.to_string());
+        let globals = read_globals(repository, snapshot).await.map_err(|error| error.to_string());
         let ranges = match listing::read_file(repository, snapshot, path::RANGES, LARGEST_RANGES).await {
             Ok(Some(text)) => parse_ranges(&text),
             Ok(None) => Err(format!("there is no file '{}'", path::RANGES)),
@@ -91,7 +91,11 @@ async fn files(
     Ok(tree.nodes.into_iter().map(|node| (node.name, node.content)).collect())
 }
 
-async fn globals(repository: &Repository, snapshot: &Snapshot) -> Result<Globals, EngineError> {
+/// The roles and settings of a snapshot. The index must have been loaded.
+pub(crate) async fn read_globals(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Globals, EngineError> {
     let bytes = listing::read_file(repository, snapshot, path::GLOBALS_JSON, LARGEST_GLOBALS)
         .await?
         .ok_or_else(|| EngineError::failed(format!("there is no file '{}'", path::GLOBALS_JSON)))?;

@@ -12,6 +12,8 @@ use super::target::{self, Target};
 use super::work::{Action, Stage, Step, Work};
 use super::{RestoreOptions, RestorePlan, roles, steps};
 use crate::EngineError;
+use crate::repair::REPAIRED;
+use crate::stored::manifest::Manifest;
 
 /// More connections than this do not help one restore.
 const MOST_JOBS: usize = 8;
@@ -307,8 +309,18 @@ fn describe(
             .collect(),
         roles: roles.into_iter().collect(),
         warnings,
+        lost: lost(manifest),
         work,
     }
+}
+
+/// What the backup once had and a repair of the repository took out of it.
+fn lost(manifest: &Manifest) -> Vec<(String, String)> {
+    if !manifest.warnings.iter().any(|warning| warning.code == REPAIRED) {
+        return Vec::new();
+    }
+    let lost = manifest.not_captured.iter();
+    lost.map(|missing| (missing.what.clone(), missing.reason.clone())).collect()
 }
 
 fn is_sql(step: &Step) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! Holds password verifiers where the backup's role could read them, so it is shown to nobody.
 
+mod live_globals;
+
 use basekeep_postgres::Secret;
 use basekeep_postgres::globals as live;
 use serde::{Deserialize, Serialize};

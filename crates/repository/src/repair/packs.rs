@@ -29,7 +29,7 @@ pub struct RepairedPack {
     /// Blobs that could not be read. The index names them no more, so that the next backup stores them again if it meets
     /// the same content.
     pub lost: u64,
-    /// Whether the storage refused to remove the pack or an index file that lists it.
+    /// Whether the storage refused to remove the pack; then it stays listed, too.
     pub still_there: bool,
 }
 

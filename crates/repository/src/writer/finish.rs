@@ -118,6 +118,15 @@ impl Pipeline {
         (target.number, end)
     }
 
+    /// Makes everything durable that was handed over, and writes the index for it.
+    pub(super) async fn flush(self: &Arc<Self>, target: &Arc<Target>) -> Result<()> {
+        target.check()?;
+        self.end_packs_of(target).await?;
+        self.wait(|| target.is_idle()).await;
+        target.check()?;
+        target.write_index().await
+    }
+
     /// `None` for a target that lacks something.
     async fn write_snapshot(
         self: &Arc<Self>,
@@ -125,11 +134,7 @@ impl Pipeline {
         json: Result<Vec<u8>>,
     ) -> Result<Option<Snapshot>> {
         let json = json?;
-        target.check()?;
-        self.end_packs_of(target).await?;
-        self.wait(|| target.is_idle()).await;
-        target.check()?;
-        target.write_index().await?;
+        self.flush(target).await?;
         if target.owes() > 0 {
             return Ok(None);
         }

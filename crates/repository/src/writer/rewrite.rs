@@ -92,6 +92,21 @@ impl Writer {
     pub async fn rewrite(self, snapshot: &Snapshot, changes: &Changes, tag: &str) -> Result<Snapshot> {
         let pipeline = self.pipeline();
         let result = pipeline.rewrite(snapshot, changes, tag).await;
+        self.end(result).await
+    }
+
+    /// Ends without a snapshot: what was written is durable and in the index, for snapshots that are there already and miss
+    /// just that.
+    ///
+    /// Errors: as [`Writer::finish`].
+    pub async fn finish_without_snapshot(self) -> Result<()> {
+        let pipeline = self.pipeline();
+        let result = pipeline.finish_blobs().await;
+        self.end(result).await
+    }
+
+    async fn end<T>(&self, result: Result<T>) -> Result<T> {
+        let pipeline = self.pipeline();
         if let Err(error) = &result {
             pipeline.fail(error.clone());
             pipeline.wind_up().await;
@@ -109,6 +124,13 @@ struct Balance {
 }
 
 impl Pipeline {
+    async fn finish_blobs(self: &Arc<Self>) -> Result<()> {
+        self.ready_to_finish().await?;
+        self.wait_until(|| self.is_idle()).await?;
+        let leader = self.leader().clone();
+        self.flush(&leader).await
+    }
+
     async fn rewrite(
         self: &Arc<Self>,
         snapshot: &Snapshot,
