@@ -29,7 +29,8 @@ impl Repository {
     /// tried, and the rest fails for the same reason.
     pub async fn remove_snapshots(&self, lock: &Lock, ids: &[SnapshotId]) -> Vec<(SnapshotId, Result<()>)> {
         let mut results = Vec::with_capacity(ids.len());
-        let mut hopeless: Option<RepositoryError> = None;
+        // What was decided may be old by now, if this process slept and somebody removed its lock.
+        let mut hopeless: Option<RepositoryError> = lock.confirm().await.err();
         for some in ids.chunks(AT_ONCE) {
             if let Some(error) = &hopeless {
                 results.extend(some.iter().map(|id| (*id, Err(error.clone()))));

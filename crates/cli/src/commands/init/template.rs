@@ -54,7 +54,13 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
              #\n\
              # [source.production]\n\
              # url = \"postgresql://postgres.ref@aws-0-eu-central-1.pooler.supabase.com:5432/postgres\"\n\
-             # password_env = \"SUPABASE_DB_PASSWORD\"\n";
+             # password_env = \"SUPABASE_DB_PASSWORD\"\n\
+             # profile = \"production\"\n\
+             #\n\
+             # A profile says what `basekeep forget` keeps of the sources that name it:\n\
+             #\n\
+             # [profile.production]\n\
+             # keep = { within = \"30d\", monthly = 12 }\n";
     text
 }
 
@@ -118,10 +124,14 @@ mod tests {
     #[test]
     fn the_examples_in_the_comments_are_valid() {
         let text = render("./backups", "password_env = \"X\"", &[]);
-        let (_, example) = text.split_once("#\n").unwrap();
-        let example: String =
-            example.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        let (_, examples) = text.split_once("#\n").unwrap();
+        let lines = examples.lines().filter_map(|line| line.strip_prefix("# "));
+        let is_example = |line: &&str| {
+            line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+        };
+        let example: String = lines.filter(is_example).map(|line| format!("{line}\n")).collect();
         let config = Config::parse(&example, Path::new("/p/basekeep.toml"), &Environment::default()).unwrap();
         assert_eq!(config.sources[0].name, "production");
+        assert!(config.profile_of("production").unwrap().keep.is_some());
     }
 }
