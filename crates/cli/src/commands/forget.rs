@@ -6,6 +6,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use basekeep_engine::forget::{self, Entry, ForgetOptions, ForgetReport, Group, Policies};
+use basekeep_engine::prune::PruneReport;
 use basekeep_engine::{EngineError, Repository};
 use clap::Args;
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use self::rules::Rules;
+use super::prune;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::JSON_VERSION;
@@ -21,7 +23,7 @@ use crate::output::JSON_VERSION;
 ///
 /// Without --keep-… options, the snapshots of each source are judged by the `keep` of its profile in basekeep.toml. The
 /// newest good snapshot of a source and the newest one that a drill has proven always stay, unless they are named. Hours,
-/// days, weeks, months and years are those of this machine's time zone. `prune` frees the space.
+/// days, weeks, months and years are those of this machine's time zone. `prune` (or --prune) frees the space.
 #[derive(Debug, Args)]
 pub(crate) struct Forget {
     /// Remove exactly these: ids, their beginnings, or `latest`
@@ -41,6 +43,9 @@ pub(crate) struct Forget {
     /// Say what would go and why the rest stays; remove nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// Free the space at once, as `prune` does, if something was removed
+    #[arg(long)]
+    prune: bool,
 }
 
 #[derive(Serialize)]
@@ -55,6 +60,9 @@ struct Document<'a> {
     failed: Vec<FailedDocument<'a>>,
     without_policy: &'a BTreeMap<String, u64>,
     warnings: Vec<&'a str>,
+    /// With --prune, as `prune --json` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prune: Option<prune::Document<'a>>,
 }
 
 #[derive(Serialize)]
@@ -89,8 +97,21 @@ pub(crate) async fn run(command: &Forget, context: &Context) -> Result<Exit, Eng
     refuse_append_only(command, context)?;
     let repository = context.open_repository().await?;
     let report = forget::forget(&repository, &options, &context.interrupt).await?;
-    show(command, context, &repository, &report)?;
-    Ok(exit(&report))
+    let worthwhile = command.prune && report.failed.is_empty() && !report.removed.is_empty();
+    if !worthwhile {
+        show(command, context, &repository, &report, None)?;
+        return Ok(exit(&report));
+    }
+    // What was removed is told first, or at least told: the prune may fail, or find the repository in use.
+    if !context.output.json {
+        show(command, context, &repository, &report, None)?;
+    }
+    let pruned = prune::after_forget(&repository, context).await;
+    if context.output.json {
+        show(command, context, &repository, &report, pruned.as_ref().ok())?;
+        return Ok(prune::exit(&pruned?));
+    }
+    prune::show(context, &pruned?, false)
 }
 
 fn options(command: &Forget, context: &Context) -> Result<ForgetOptions, EngineError> {
@@ -111,8 +132,8 @@ fn options(command: &Forget, context: &Context) -> Result<ForgetOptions, EngineE
         tags: command.tags.clone(),
         group_by_tags: command.group_by == "source,tags",
         dry_run: command.dry_run,
-        // Nobody would see it.
-        space: context.output.json || !context.output.quiet,
+        // Where nobody would see it, or the prune finds out more exactly, it is not worth the walk.
+        space: (context.output.json || !context.output.quiet) && (command.dry_run || !command.prune),
         now: Timestamp::now(),
         zone: TimeZone::system(),
     })
@@ -167,12 +188,13 @@ fn show(
     context: &Context,
     repository: &Repository,
     report: &ForgetReport,
+    pruned: Option<&PruneReport>,
 ) -> Result<(), EngineError> {
     for warning in &report.warnings {
         context.output.warning(&warning.message, warning.hint.as_deref());
     }
     if context.output.json {
-        return context.output.document(&document(command, report));
+        return context.output.document(&document(command, report, pruned));
     }
     if !report.groups.is_empty() {
         context.output.data(&text::report(report, command.dry_run))?;
@@ -205,7 +227,7 @@ fn exit(report: &ForgetReport) -> Exit {
     }
 }
 
-fn document<'a>(command: &Forget, report: &'a ForgetReport) -> Document<'a> {
+fn document<'a>(command: &Forget, report: &'a ForgetReport, pruned: Option<&'a PruneReport>) -> Document<'a> {
     let failed = report.failed.iter().map(|(id, reason)| FailedDocument { id, reason });
     Document {
         version: JSON_VERSION,
@@ -217,6 +239,7 @@ fn document<'a>(command: &Forget, report: &'a ForgetReport) -> Document<'a> {
         failed: failed.collect(),
         without_policy: &report.without_policy,
         warnings: report.warnings.iter().map(|warning| warning.message.as_str()).collect(),
+        prune: pruned.map(|report| prune::document(report, false)),
     }
 }
 

@@ -1,9 +1,11 @@
 //! `basekeep prune`: frees the space of what no snapshot needs.
 
-use basekeep_engine::EngineError;
+use std::sync::Arc;
+
 use basekeep_engine::config::{MaxUnused, size};
 use basekeep_engine::prune::{self, Amount, PruneOptions, PruneOutcome, PruneReport, PruneSummary};
 use basekeep_engine::retention::Span;
+use basekeep_engine::{EngineError, Repository, Silent};
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +21,7 @@ use crate::progress;
 /// Packs that nothing needs are deleted; others are rewritten when too much in them is not needed. It can be interrupted at
 /// any time and goes on where it was. Nobody can back up meanwhile. Where something cannot be read that may need anything,
 /// nothing is removed.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Prune {
     /// What may stay although nothing needs it: a percentage of what stays, a size, or `unlimited` [default: 5%, or
     /// max_unused of the configuration]
@@ -41,7 +43,7 @@ pub(crate) struct Prune {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     dry_run: bool,
     plan: PlanDocument<'a>,
     done: Option<DoneDocument<'a>>,
@@ -107,6 +109,16 @@ pub(crate) async fn run(command: &Prune, context: &Context) -> Result<Exit, Engi
     show(context, &report, command.dry_run)
 }
 
+/// For `forget --prune`: as the configuration says, and nothing is printed.
+pub(super) async fn after_forget(
+    repository: &Repository,
+    context: &Context,
+) -> Result<PruneReport, EngineError> {
+    // One document is all that a program gets to read.
+    let observer = if context.output.json { Arc::new(Silent) as _ } else { context.observer() };
+    prune::prune(repository, &options(&Prune::default(), context)?, observer, &context.interrupt).await
+}
+
 /// What the command line leaves open, the configuration's profiles say: where they differ, what is gentler counts.
 fn options(command: &Prune, context: &Context) -> Result<PruneOptions, EngineError> {
     let profiles = context.config()?.map(|config| config.profiles.as_slice()).unwrap_or_default();
@@ -135,10 +147,15 @@ fn gentler(one: MaxUnused, other: MaxUnused) -> MaxUnused {
     }
 }
 
-/// Prints what was, or would be, done. For `forget --prune` too.
-pub(crate) fn show(context: &Context, report: &PruneReport, dry_run: bool) -> Result<Exit, EngineError> {
+/// How a prune ended.
+pub(super) fn exit(report: &PruneReport) -> Exit {
     let damaged = report.done.as_ref().is_some_and(|done| !done.damaged.is_empty());
-    let exit = if damaged { Exit::Difference } else { Exit::Done };
+    if damaged { Exit::Difference } else { Exit::Done }
+}
+
+/// Prints what was, or would be, done. For `forget --prune` too.
+pub(super) fn show(context: &Context, report: &PruneReport, dry_run: bool) -> Result<Exit, EngineError> {
+    let exit = exit(report);
     if context.output.json {
         progress::emit(&context.output, &document(report, dry_run))?;
         return Ok(exit);
@@ -152,7 +169,7 @@ pub(crate) fn show(context: &Context, report: &PruneReport, dry_run: bool) -> Re
     for (file, problem) in report.done.iter().flat_map(|done| &done.damaged) {
         context.output.warning(&format!("{file} is damaged and was left where it is: {problem}"), None);
     }
-    if damaged || !report.plan.suspect.is_empty() {
+    if exit != Exit::Done || !report.plan.suspect.is_empty() {
         context
             .output
             .hint("`basekeep check --read-data` names what is damaged; `basekeep repair` takes it out");
@@ -231,7 +248,7 @@ fn figures(amount: Amount) -> String {
     }
 }
 
-fn document(report: &PruneReport, dry_run: bool) -> Document<'_> {
+pub(super) fn document(report: &PruneReport, dry_run: bool) -> Document<'_> {
     let plan = &report.plan;
     let amount =
         |amount: Amount| AmountDocument { packs: amount.packs, blobs: amount.blobs, bytes: amount.bytes };

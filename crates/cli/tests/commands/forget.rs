@@ -4,15 +4,15 @@ use basekeep_testkit::tool;
 
 use crate::sandbox::Sandbox;
 
-/// A repository with a few snapshots of `shop`, one a day, the last one on 8 June 2024.
-fn sandbox() -> Sandbox {
+/// A repository with a few snapshots of `shop`, one a day, the last one on that day of June 2024.
+fn sandbox(days: u32) -> Sandbox {
     let sandbox = Sandbox::new()
         .with_variable("BASEKEEP_PASSWORD", "x")
         .with_variable("BASEKEEP_REPOSITORY", "backups")
         .with_variable("TZ", "UTC");
     sandbox.run("init --repo backups").expect(0);
     // A path that is the source's name, as basekeep writes it; what is inside does not matter here.
-    for day in 1..=8 {
+    for day in 1..=days {
         backup(&sandbox, &format!("2024-06-0{day} 10:00:00"), "shop");
     }
     sandbox
@@ -40,7 +40,7 @@ fn ids(sandbox: &Sandbox) -> Vec<String> {
 
 #[test]
 fn a_policy_from_the_command_line_says_what_goes_and_why_the_rest_stays() {
-    let sandbox = sandbox();
+    let sandbox = sandbox(8);
     let before = ids(&sandbox);
     let ran = sandbox.run("forget --keep-last 2 --keep-weekly 2 --dry-run").expect(0);
     let shown = ran.stdout.lines().map(|line| match line.split_once(char::is_whitespace) {
@@ -86,38 +86,57 @@ fn a_policy_from_the_command_line_says_what_goes_and_why_the_rest_stays() {
 
 #[test]
 fn profiles_decide_for_their_sources_and_for_nobody_else() {
-    let sandbox = sandbox();
+    let sandbox = sandbox(4);
     backup(&sandbox, "2024-06-01 10:00:00", "other");
     sandbox.write(
         "basekeep.toml",
-        "[source.shop]\nurl = \"postgresql://h/d\"\nprofile = \"p\"\n[profile.p]\nkeep = { max = 3 }\n",
+        "[source.shop]\nurl = \"postgresql://h/d\"\nprofile = \"p\"\n[profile.p]\nkeep = { max = 1 }\n",
     );
     let ran = sandbox.run("forget").expect(0);
     assert!(
-        ran.stdout.contains("5 snapshots removed, 3 stay; `basekeep prune` frees about "),
+        ran.stdout.contains("3 snapshots removed, 1 stay; `basekeep prune` frees about "),
         "{}",
         ran.stdout
     );
     assert_eq!(ran.stderr, "note: 1 snapshot stays because no profile says what to keep of other\n");
-    assert_eq!(ids(&sandbox).len(), 4);
+    assert_eq!(ids(&sandbox).len(), 2);
 }
 
 #[test]
 fn what_is_named_goes() {
-    let sandbox = sandbox();
+    let sandbox = sandbox(4);
     let before = ids(&sandbox);
-    let ran = sandbox.run(&format!("forget {} {}", &before[0][..8], &before[3])).expect(0);
+    let ran = sandbox.run(&format!("forget {} {}", &before[0][..8], &before[2])).expect(0);
     assert!(ran.stdout.contains("\n2 snapshots removed; "), "{}", ran.stdout);
-    assert_eq!(ids(&sandbox), [&before[1..3], &before[4..]].concat());
+    assert_eq!(ids(&sandbox), [&before[1..2], &before[3..]].concat());
     let ran = sandbox.run("forget latest --json").expect(0);
-    assert_eq!(ran.json()["removed"][0], before[7].as_str());
+    assert_eq!(ran.json()["removed"][0], before[3].as_str());
     let warned = ran.json()["warnings"][0].as_str().unwrap().to_owned();
     assert!(warned.ends_with("was the last good snapshot of shop"), "{warned}");
 }
 
 #[test]
+fn prune_frees_the_space_at_once_when_something_was_removed() {
+    let sandbox = sandbox(3);
+    let packs = || -> usize {
+        let folders = std::fs::read_dir(sandbox.path("backups/data")).unwrap();
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+    };
+    let before = packs();
+    let dry = sandbox.run("forget --keep-last 1 --prune --dry-run").expect(0);
+    assert!(dry.stdout.contains("`basekeep prune` would free about "), "{}", dry.stdout);
+    assert_eq!(packs(), before);
+    let document = sandbox.run("forget --keep-last 1 --prune --json").expect(0).json();
+    assert_eq!(document["removed"].as_array().unwrap().len(), 2);
+    assert!(document["prune"]["done"]["packs_deleted"].as_u64().unwrap() >= 2, "{document}");
+    assert!(packs() < before);
+    let again = sandbox.run("forget --keep-last 1 --prune").expect(0);
+    assert_eq!(again.stdout.lines().last(), Some("nothing to remove: 1 snapshot stays"));
+}
+
+#[test]
 fn nothing_is_removed_when_nothing_says_what_to_keep() {
-    let sandbox = sandbox();
+    let sandbox = sandbox(2);
     sandbox.refused(
         "forget",
         2,
@@ -143,12 +162,12 @@ fn nothing_is_removed_when_nothing_says_what_to_keep() {
     let refused = sandbox.run("forget --keep-last 1").expect(2);
     assert!(refused.stderr.starts_with("error: basekeep.toml says that this repository is append-only"));
     sandbox.run("forget --keep-last 1 --dry-run").expect(0);
-    assert_eq!(ids(&sandbox).len(), 8);
+    assert_eq!(ids(&sandbox).len(), 2);
 }
 
 #[test]
 fn unlock_names_who_held_what_it_removes() {
-    let sandbox = sandbox();
+    let sandbox = sandbox(0);
     assert_eq!(sandbox.run("unlock").expect(0).stdout, "no locks\n");
     let mut restic = std::process::Command::new(tool("restic", 0))
         .args(["--no-cache", "--quiet", "--repo"])
@@ -159,7 +178,7 @@ fn unlock_names_who_held_what_it_removes() {
         .spawn()
         .unwrap();
     let pid = restic.id();
-    let locks = || std::fs::read_dir(sandbox.path("backups/locks")).unwrap().count();
+    let locks = || std::fs::read_dir(sandbox.path("backups/locks")).map_or(0, Iterator::count);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while locks() == 0 {
         assert!(std::time::Instant::now() < deadline, "restic does not lock");

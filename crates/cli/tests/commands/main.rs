@@ -9,6 +9,7 @@ mod forget;
 mod init;
 mod key;
 mod prune;
+mod reference;
 mod repository;
 mod sandbox;
 mod server;
