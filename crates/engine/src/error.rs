@@ -173,6 +173,10 @@ impl From<basekeep_repository::RepositoryError> for EngineError {
                 ],
             ),
             E::LockLost { .. } => (ErrorKind::Locked, vec!["run it again; what was uploaded is found again".into()]),
+            E::UnsupportedVersion { version: 1, .. } => (
+                ErrorKind::Failed,
+                vec!["`restic migrate upgrade_repo_v2` makes it version 2; what is in it stays".into()],
+            ),
             E::AlreadyExists { .. }
             | E::NoSuchSnapshot { .. }
             | E::AmbiguousSnapshot { .. }

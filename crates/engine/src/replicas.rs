@@ -150,6 +150,7 @@ async fn prepare_one(
     observer: &Arc<dyn Observer>,
 ) -> Result<Ready, EngineError> {
     let repository = target.opened.clone().map_err(|error| again(&error))?;
+    repository.may_write().doing(|| format!("back up to {}", repository.location()))?;
     let lock = repository.lock(LockMode::Shared).await.doing(|| "lock the repository")?;
     match read(&repository).await {
         Ok(lost) => {

@@ -25,6 +25,9 @@ use crate::{Repository, RepositoryError, Result, sync};
 /// Lock files that this process is done with and may not delete. They never conflict with its next locks.
 static LEFT_BEHIND: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
+/// Between two looks at the locks of others. A moment without any can be short where many write.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
 /// Whom a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
@@ -99,7 +102,7 @@ impl Repository {
                         tracing::warn!("{error}; waiting for it");
                     }
                     tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
-                    pause = (pause * 2).min(Duration::from_secs(10));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 result => return result,
             }

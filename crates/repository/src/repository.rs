@@ -131,6 +131,19 @@ impl Repository {
         self.shared.config.chunker_polynomial == other.shared.config.chunker_polynomial
     }
 
+    /// Whether it is of a version that this program writes.
+    ///
+    /// Errors: [`RepositoryError::UnsupportedVersion`] for version 1, which it only reads.
+    pub fn may_write(&self) -> Result<()> {
+        match self.version() {
+            2 => Ok(()),
+            version => {
+                let needed = "version 2 is needed for writing";
+                Err(RepositoryError::UnsupportedVersion { version, needed })
+            }
+        }
+    }
+
     /// Where it is, for people: without credentials.
     pub fn location(&self) -> String {
         self.shared.store.location()

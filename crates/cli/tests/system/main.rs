@@ -1,11 +1,13 @@
 //! The whole program against real servers, with stock programs as oracles: what a user types, and what is true afterwards.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod compare;
+mod concurrency;
 mod damage;
 mod faults;
 mod garage;
+mod interoperation;
 mod load;
 mod operations;
 mod program;

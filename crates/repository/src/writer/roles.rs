@@ -43,10 +43,8 @@ impl Pipeline {
             )));
         }
         for target in &self.targets {
-            let version = target.repository.version();
-            if version != 2 {
-                let needed = "version 2 is needed for writing";
-                self.fail_target(target, RepositoryError::UnsupportedVersion { version, needed });
+            if let Err(error) = target.repository.may_write() {
+                self.fail_target(target, error);
             }
         }
         self.check()
