@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 
 mod backup;
+mod check;
 mod completions;
 mod copy;
 mod demo;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Key(key::Key),
     Forget(forget::Forget),
     Prune(prune::Prune),
+    Check(check::Check),
     Unlock(unlock::Unlock),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -62,6 +64,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
         Command::Prune(command) => prune::run(&command, context).await,
+        Command::Check(command) => check::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use basekeep_archive::TABLE_DATA_END;
 use basekeep_postgres::RowDigester;
-use basekeep_repository::{CheckOptions, CheckProgress, LockMode, Repository, Snapshot, SnapshotId};
+use basekeep_repository::{CheckOptions, CheckProgress, LockMode, Repository, Snapshot, SnapshotId, Subset};
 
 use crate::stored::manifest::{Manifest, Table};
 use crate::words::counted;
@@ -46,6 +46,8 @@ pub struct VerifyReport {
     pub snapshots: u64,
     /// Packs looked at.
     pub packs: u64,
+    /// Packs that were read.
+    pub packs_read: u64,
     /// Blobs whose content was read and checked.
     pub blobs_read: u64,
     /// Plain bytes read and checked.
@@ -65,8 +67,19 @@ pub async fn verify(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<VerifyReport, EngineError> {
+    verify_subset(repository, options, Subset::All, observer, interrupt).await
+}
+
+/// Like [`verify`]; where data is read, only a part of it.
+pub(crate) async fn verify_subset(
+    repository: &Repository,
+    options: &VerifyOptions,
+    subset: Subset,
+    observer: Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<VerifyReport, EngineError> {
     let lock = repository.lock(LockMode::Shared).await.doing(|| "lock the repository")?;
-    let result = interrupt.guard(locked(repository, options, &observer)).await;
+    let result = interrupt.guard(locked(repository, options, subset, &observer)).await;
     let released = lock.release().await;
     let report = result?;
     released.doing(|| "remove the repository's lock")?;
@@ -76,6 +89,7 @@ pub async fn verify(
 async fn locked(
     repository: &Repository,
     options: &VerifyOptions,
+    subset: Subset,
     observer: &Arc<dyn Observer>,
 ) -> Result<VerifyReport, EngineError> {
     let step = Step("repository");
@@ -85,7 +99,8 @@ async fn locked(
         read_data: options.read_data,
         snapshots: options.snapshot.as_ref().map(|snapshot| vec![snapshot.id]),
     };
-    let checked = repository.check(&check, &teller(observer)).await.doing(|| "check the repository")?;
+    let checked =
+        repository.check_subset(&check, subset, &teller(observer)).await.doing(|| "check the repository")?;
     observer.event(Event::Ended {
         step,
         elapsed: began.elapsed(),
@@ -116,6 +131,7 @@ async fn locked(
     let mut report = VerifyReport {
         snapshots: checked.snapshots,
         packs: checked.packs,
+        packs_read: checked.packs_read,
         blobs_read: checked.blobs_read,
         bytes_read: checked.bytes_read,
         tables: 0,

@@ -3,17 +3,22 @@
 //! What cannot be noticed: a snapshot or key file that is gone altogether, since nothing else names it.
 
 mod files;
+mod needs;
 mod packs;
+mod subset;
 mod touched;
-mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+pub use subset::Subset;
 
 use basekeep_store::ErrorKind;
 
-use crate::index::{Index, Location};
-use crate::pack::{BlobKind, PackedBlob};
-use crate::{BlobId, PackId, Repository, RepositoryError, Result, Snapshot, SnapshotId, layout};
+use crate::bits::Bits;
+use crate::index::{ByPack, Index, Location};
+use crate::pack::BlobKind;
+use crate::{BlobId, Repository, RepositoryError, Result, Snapshot, SnapshotId, layout};
 
 /// What to check.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +51,8 @@ pub struct CheckReport {
     pub packs: u64,
     /// Blobs that an index lists.
     pub blobs: u64,
+    /// Packs that were read.
+    pub packs_read: u64,
     /// Blobs whose content was read and verified: trees, and with `read_data` all.
     pub blobs_read: u64,
     /// Their plain bytes.
@@ -86,18 +93,20 @@ struct Checking {
     report: CheckReport,
     snapshots: Vec<Snapshot>,
     /// All that index files list, and what the headers of packs in no index list.
-    index: Index,
-    listed: HashMap<PackId, Vec<PackedBlob>>,
-    /// Packs that are in no index.
-    unlisted: HashSet<PackId>,
-    /// Packs in the store, with their sizes.
-    stored: HashMap<PackId, u64>,
+    index: Arc<Index>,
+    by_pack: ByPack,
+    /// Packs with smaller numbers are listed by an index file.
+    listed: usize,
+    /// By pack number: its size in the store.
+    stored: Vec<Option<u64>>,
     bad_index_files: Vec<String>,
-    /// Places where a blob is not what it should be.
-    bad: HashSet<(PackId, Handle)>,
+    /// By position: it is not what it should be.
+    bad: Arc<Bits>,
+    /// By first position: the snapshots need it.
+    needed: Arc<Bits>,
+    /// What they need and no pack holds.
+    nowhere: HashSet<Handle>,
     found: BTreeMap<String, Found>,
-    /// Blobs that the snapshots need.
-    needed: HashSet<Handle>,
 }
 
 #[derive(Default)]
@@ -118,8 +127,13 @@ impl Checking {
         found
     }
 
-    fn places(&self, (kind, id): Handle) -> Vec<Location> {
-        self.index.locations(kind, id).filter(|place| !self.bad.contains(&(place.pack, (kind, id)))).collect()
+    /// The positions of a blob's places that are good as far as is known.
+    fn good(&self, (kind, id): Handle) -> impl Iterator<Item = usize> {
+        self.index.positions(kind, id).filter(|position| !self.bad.get(*position))
+    }
+
+    fn places(&self, handle: Handle) -> Vec<Location> {
+        self.good(handle).map(|position| self.index.at(position)).collect()
     }
 }
 
@@ -131,15 +145,24 @@ impl Repository {
         options: &CheckOptions,
         progress: &(dyn Fn(CheckProgress) + Send + Sync),
     ) -> Result<CheckReport> {
+        self.check_subset(options, Subset::All, progress).await
+    }
+
+    /// Like [`Repository::check`]; where `read_data` is set, only a part of the packs is read.
+    pub async fn check_subset(
+        &self,
+        options: &CheckOptions,
+        subset: Subset,
+        progress: &(dyn Fn(CheckProgress) + Send + Sync),
+    ) -> Result<CheckReport> {
         let mut checking = Checking::default();
         checking.check_config(self).await?;
         checking.check_keys(self).await?;
         // Snapshots before the index, as every reader does: what a snapshot needs was indexed before it.
         checking.check_snapshots(self, options).await?;
         checking.check_index(self).await?;
-        checking.compare_packs(self).await?;
-        checking.walk(self).await?;
-        checking.read_packs(self, options, progress).await?;
+        checking.find_needed(self).await?;
+        checking.read_packs(self, options, subset, progress).await?;
         checking.find_lost();
         checking.find_touched(self).await?;
         Ok(checking.finish(options))
@@ -150,29 +173,33 @@ impl Checking {
     /// Which blobs that are needed have no good place left, and whose fault that is.
     fn find_lost(&mut self) {
         let mut unindexed = HashSet::new();
-        let mut nowhere = HashSet::new();
-        let mut in_packs: BTreeMap<PackId, HashSet<Handle>> = BTreeMap::new();
-        for handle in &self.needed {
-            let good = self.places(*handle);
-            if good.iter().any(|place| !self.unlisted.contains(&place.pack)) {
+        let mut in_packs: BTreeMap<usize, HashSet<Handle>> = BTreeMap::new();
+        for first in (0..self.index.len()).filter(|position| self.needed.get(*position)) {
+            let blob = self.index.at(first).blob;
+            let is_listed = |position: &usize| self.index.pack_at(*position) < self.listed;
+            let is_good = |position: &usize| !self.bad.get(*position);
+            let places = self.index.same(first);
+            if places.clone().any(|position| is_listed(&position) && is_good(&position)) {
                 continue;
             }
-            let listed = self.index.locations(handle.0, handle.1).map(|place| place.pack);
-            let listed: Vec<PackId> = listed.filter(|pack| !self.unlisted.contains(pack)).collect();
-            for pack in &listed {
-                in_packs.entry(*pack).or_default().insert(*handle);
-            }
-            if listed.is_empty() {
-                if good.is_empty() {
-                    nowhere.insert(*handle)
+            let handle = (blob.kind, blob.id);
+            let mut listed = places.clone().filter(is_listed).peekable();
+            if listed.peek().is_none() {
+                if places.clone().any(|position| is_good(&position)) {
+                    unindexed.insert(handle);
                 } else {
-                    unindexed.insert(*handle)
-                };
+                    self.nowhere.insert(handle);
+                }
+            }
+            for position in listed {
+                in_packs.entry(self.index.pack_at(position)).or_default().insert(handle);
             }
         }
         for (pack, lost) in in_packs {
-            self.found.entry(layout::pack(pack)).or_default().lost.extend(lost);
+            let file = layout::pack(self.index.packs()[pack]);
+            self.found.entry(file).or_default().lost.extend(lost);
         }
+        let nowhere = std::mem::take(&mut self.nowhere);
         self.blame_index(unindexed, nowhere);
     }
 
@@ -187,7 +214,7 @@ impl Checking {
                 let reason = "an index file is missing: packs that snapshots need are in no index";
                 self.damage(
                     layout::INDEX,
-                    format!("{reason} (their blobs are good; `restic rebuild-index` finds them)"),
+                    format!("{reason} (their blobs are good; `basekeep repair index` finds them)"),
                 );
             }
             if !nowhere.is_empty() {
@@ -202,15 +229,31 @@ impl Checking {
         }
     }
 
+    /// Blobs that an index file lists and no snapshot needs, and their bytes in the packs.
+    fn unused(&self) -> (u64, u64) {
+        let (mut blobs, mut bytes, mut first) = (0, 0, 0);
+        while first < self.index.len() {
+            let places = self.index.same(first);
+            if !self.needed.get(first) {
+                for position in places.clone().filter(|position| self.index.pack_at(*position) < self.listed)
+                {
+                    blobs += 1;
+                    bytes += u64::from(self.index.at(position).blob.length);
+                }
+            }
+            first = places.end;
+        }
+        (blobs, bytes)
+    }
+
     fn finish(mut self, options: &CheckOptions) -> CheckReport {
-        let mut report = self.report;
+        let mut report = std::mem::take(&mut self.report);
         if options.snapshots.is_none() && self.found.is_empty() {
-            let unused =
-                self.index.iter().filter(|place| !self.needed.contains(&(place.blob.kind, place.blob.id)));
-            let (count, bytes) =
-                unused.fold((0_u64, 0_u64), |(n, sum), place| (n + 1, sum + u64::from(place.blob.length)));
+            let (count, bytes) = self.unused();
             if count > 0 {
-                report.notes.push(format!("{count} blobs ({bytes} bytes) belong to no snapshot"));
+                report.notes.push(format!(
+                    "{count} blobs ({bytes} bytes) belong to no snapshot; `basekeep prune` frees the space"
+                ));
             }
         }
         report.damage = std::mem::take(&mut self.found)

@@ -61,6 +61,16 @@ impl Builder {
         Some(number)
     }
 
+    /// The number of packs so far: higher than any of their numbers.
+    pub(crate) fn packs(&self) -> usize {
+        self.0.packs.len()
+    }
+
+    /// Whether this pack was added.
+    pub(crate) fn knows(&self, pack: PackId) -> bool {
+        self.0.numbers.contains_key(&pack)
+    }
+
     pub(crate) fn build(self) -> Index {
         let mut index = self.0;
         index.entries.sort_unstable();

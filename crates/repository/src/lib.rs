@@ -42,7 +42,7 @@ mod unpacked;
 mod walk;
 mod writer;
 
-pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Touched};
+pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Subset, Touched};
 pub use copy::{CopyProgress, CopyReport, NotCopied};
 pub use error::{LockHolder, RepositoryError, Result};
 pub use forget::StoredPacks;

@@ -30,6 +30,7 @@ struct Document<'a> {
     ok: bool,
     snapshots: u64,
     packs: u64,
+    packs_read: u64,
     blobs_read: u64,
     bytes_read: u64,
     tables: u64,
@@ -56,21 +57,45 @@ pub(crate) async fn run(command: &Verify, context: &Context) -> Result<Exit, Eng
     };
     let options = VerifyOptions { snapshot, read_data: command.read_data };
     let report = verify::verify(&repository, &options, context.observer(), &context.interrupt).await?;
+    let read = match command.read_data {
+        true => format!(
+            ", {}, {} counted and digested again",
+            amount_read(&report),
+            units::counted(report.tables, "table", "tables")
+        ),
+        false => "; --read-data would read the rows too".to_owned(),
+    };
+    show(context, &report, &read, command.read_data)
+}
+
+/// Prints a report and decides the exit code. `read` says what of the data was read; next to damage it stands only if `always`.
+pub(super) fn show(
+    context: &Context,
+    report: &VerifyReport,
+    read: &str,
+    always: bool,
+) -> Result<Exit, EngineError> {
     let exit = if report.damage.is_empty() { Exit::Done } else { Exit::Difference };
     if context.output.json {
-        progress::emit(&context.output, &document(&report))?;
+        progress::emit(&context.output, &document(report))?;
         return Ok(exit);
     }
     for note in &report.notes {
         context.output.note(&format!("note: {note}"));
     }
     if exit != Exit::Done || !context.output.quiet {
-        context.output.data(&text(&report, command.read_data))?;
+        context.output.data(&text(report, read, always))?;
     }
-    for line in advice(&report) {
+    for line in advice(report) {
         context.output.hint(line);
     }
     Ok(exit)
+}
+
+/// `1.5 GiB in 6,000 blobs read`.
+pub(super) fn amount_read(report: &VerifyReport) -> String {
+    let blobs = units::counted(report.blobs_read, "blob", "blobs");
+    format!("{} in {blobs} read", units::bytes(report.bytes_read))
 }
 
 fn document(report: &VerifyReport) -> Document<'_> {
@@ -84,6 +109,7 @@ fn document(report: &VerifyReport) -> Document<'_> {
         ok: report.damage.is_empty(),
         snapshots: report.snapshots,
         packs: report.packs,
+        packs_read: report.packs_read,
         blobs_read: report.blobs_read,
         bytes_read: report.bytes_read,
         tables: report.tables,
@@ -95,25 +121,16 @@ fn document(report: &VerifyReport) -> Document<'_> {
 /// How many names of one list are shown before the rest is counted.
 const SHOWN: usize = 8;
 
-fn text(report: &VerifyReport, read_data: bool) -> String {
+fn text(report: &VerifyReport, read: &str, always: bool) -> String {
     let looked = format!(
         "{}, {}",
         units::counted(report.snapshots, "snapshot", "snapshots"),
         units::counted(report.packs, "pack", "packs")
     );
-    let read = match read_data {
-        true => format!(
-            ", {} in {} read, {} counted and digested again",
-            units::bytes(report.bytes_read),
-            units::counted(report.blobs_read, "blob", "blobs"),
-            units::counted(report.tables, "table", "tables"),
-        ),
-        false => "; --read-data would read the rows too".to_owned(),
-    };
     if report.damage.is_empty() {
         return format!("no damage found: {looked}{read}\n");
     }
-    let mut text = format!("damage found: {looked}{}\n", if read_data { read.as_str() } else { "" });
+    let mut text = format!("damage found: {looked}{}\n", if always { read } else { "" });
     for damage in &report.damage {
         text += &format!("  {}: {}\n", damage.file, damage.problem);
         if !damage.snapshots.is_empty() {
@@ -149,7 +166,7 @@ mod tests {
         };
         let report = VerifyReport { snapshots: 1, packs: 2, damage: vec![damage], ..VerifyReport::default() };
         assert_eq!(
-            text(&report, false),
+            text(&report, "", false),
             "damage found: 1 snapshot, 2 packs\n  data/3f/3f00: is missing\n    snapshots: a1b2c3d4\n    touches:   \
              public.t0, public.t1, public.t2, public.t3, public.t4, public.t5, public.t6, public.t7 and 2 more\n"
         );

@@ -81,15 +81,18 @@ impl Checking {
         Ok(())
     }
 
-    /// Reads all index files anew, into an index of the check's own.
+    /// Reads all index files anew, into an index of the check's own; and the list of packs.
     pub(super) async fn check_index(&mut self, repository: &Repository) -> Result<()> {
         let files = repository.list_ids(layout::INDEX).await?;
+        let mut builder = Builder::default();
         let mut reads = futures::stream::iter(files)
             .map(|file| repository.read_index_file(file.key))
             .buffer_unordered(FETCHES);
         while let Some((file, result)) = reads.next().await {
             match result {
-                Ok(packs) => self.listed.extend(packs),
+                Ok(packs) => packs.iter().for_each(|(pack, blobs)| {
+                    builder.add(*pack, blobs);
+                }),
                 Err(error) => {
                     let reason = as_damage(&error).ok_or(error)?;
                     self.damage(&file, reason);
@@ -97,14 +100,8 @@ impl Checking {
                 }
             }
         }
+        drop(reads);
         self.bad_index_files.sort();
-        let mut builder = Builder::default();
-        for (pack, blobs) in &self.listed {
-            builder.add(*pack, blobs);
-        }
-        self.index = builder.build();
-        self.report.packs = self.listed.len() as u64;
-        self.report.blobs = self.index.len() as u64;
-        Ok(())
+        self.compare_packs(repository, builder).await
     }
 }
