@@ -1,15 +1,21 @@
 //! One read of a real database, several repositories: what each has afterwards, and how an outage heals.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use basekeep_engine::backup::{BackupOptions, BackupReport, Source, backup_to};
 use basekeep_engine::replicas::{BackupTarget, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind, Event, Interrupt, InterruptHandle};
 use basekeep_postgres::Environment;
 use basekeep_repository::{CheckOptions, InitOptions, Repository, WriterOptions};
-use basekeep_store::{ErrorKind as StoreKind, Fault, Faults, Memory, Operation, Rule};
+use basekeep_store::{
+    ErrorKind as StoreKind, Fault, Faults, Memory, Object, Operation, Put, Rule, Store, StoreError,
+};
 use basekeep_testkit::{TestCluster, TestDatabase, load_sql, tool};
+use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::support::{Backup, Events, contents, into, restore};
 
@@ -20,15 +26,52 @@ const ROWS: &str = "CREATE TABLE big AS SELECT n, md5(n::text) || md5((n + 1)::t
 
 struct Place {
     faults: Arc<Faults>,
+    gate: Arc<Gate>,
     repository: Repository,
+}
+
+/// Holds puts of packs while it is closed.
+#[derive(Debug)]
+struct Gate {
+    inner: Memory,
+    open: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Store for Gate {
+    async fn put(&self, key: &str, data: Bytes) -> Result<Put, StoreError> {
+        if key.starts_with("data/") {
+            let _ = self.open.subscribe().wait_for(|open| *open).await;
+        }
+        self.inner.put(key, data).await
+    }
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+    async fn size(&self, key: &str) -> Result<u64, StoreError> {
+        self.inner.size(key).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        self.inner.list(prefix).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
 }
 
 impl Place {
     async fn new(password: &str) -> Self {
-        let faults = Arc::new(Faults::new(Arc::new(Memory::new())));
+        let gate = Arc::new(Gate { inner: Memory::new(), open: watch::Sender::new(true) });
+        let faults = Arc::new(Faults::new(gate.clone()));
         let options = InitOptions { scrypt_log_n: Some(10), ..InitOptions::default() };
         let repository = Repository::init(faults.clone(), &password.into(), options).await.unwrap();
-        Self { faults, repository }
+        Self { faults, gate, repository }
     }
 
     fn target(&self, name: &str) -> BackupTarget {
@@ -40,9 +83,19 @@ impl Place {
         self.faults.inject(Rule { skip, ..Rule::every(Operation::Put, "data/", fault) });
     }
 
-    fn is_slow(&self) {
-        let fault = Fault::Delay(Duration::from_millis(150));
-        self.faults.inject(Rule::every(Operation::Put, "data/", fault));
+    /// Takes no pack until `first` was asked to take the snapshot.
+    fn is_slower_than(&self, first: &Self) {
+        self.gate.open.send_replace(false);
+        let (gate, faults) = (self.gate.clone(), first.faults.clone());
+        tokio::spawn(async move {
+            let snapshot = |(operation, key): &(Operation, String)| {
+                *operation == Operation::Put && key.starts_with("snapshots/")
+            };
+            while !faults.log().iter().any(snapshot) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            gate.open.send_replace(true);
+        });
     }
 
     /// Snapshots of the source; and nothing is damaged.
@@ -192,7 +245,7 @@ async fn a_repository_that_fills_up_does_not_stop_the_other_and_is_made_good_by_
 async fn a_slow_replica_is_caught_up_once_the_database_is_released() {
     let database = source(ROWS).await;
     let (one, two) = (Place::new("one").await, Place::new("two").await);
-    two.is_slow();
+    two.is_slower_than(&one);
     let ran = back_up(&database, &[one.target("repository"), two.target("away")]).await;
     assert_eq!(ran.states(), [ReplicaState::Written, ReplicaState::CaughtUp]);
     assert!(ran.result.as_ref().unwrap().is_complete());
@@ -206,7 +259,7 @@ async fn a_slow_replica_is_caught_up_once_the_database_is_released() {
 async fn a_slow_replica_that_breaks_while_it_catches_up_is_behind() {
     let database = source(ROWS).await;
     let (one, two) = (Place::new("one").await, Place::new("two").await);
-    two.is_slow();
+    two.is_slower_than(&one);
     // The writer never puts a snapshot there; the copy does.
     two.faults.inject(Rule::every(Operation::Put, "snapshots/", Fault::Before(StoreKind::Denied)));
     let targets = [one.target("repository"), two.target("away")];
@@ -223,9 +276,9 @@ async fn a_slow_replica_that_breaks_while_it_catches_up_is_behind() {
 async fn when_only_those_are_left_that_lack_something_the_database_is_read_again() {
     let database = source(ROWS).await;
     let (one, two) = (Place::new("one").await, Place::new("two").await);
-    two.is_slow();
-    // The slow one owes much by then.
-    one.fails(20);
+    two.is_slower_than(&one);
+    // It has taken all rows by then, and the slow one owes most of them.
+    one.faults.inject(Rule::every(Operation::Put, "snapshots/", Fault::Before(StoreKind::NoSpace)));
     let ran = back_up(&database, &[one.target("repository"), two.target("away")]).await;
     assert_eq!(ran.states(), [ReplicaState::Failed, ReplicaState::Written]);
     assert_eq!(ran.warnings(), ["replica-failed", "started-again"]);
@@ -284,7 +337,7 @@ async fn what_was_forgotten_in_the_first_repository_stays_forgotten() {
         back_up(&database, &targets).await.result.unwrap();
     }
     let oldest = one.repository.snapshots().await.unwrap().0[0].id;
-    basekeep_store::Store::delete(&*one.faults, &format!("snapshots/{oldest}")).await.unwrap();
+    one.faults.delete(&format!("snapshots/{oldest}")).await.unwrap();
     back_up(&database, &targets).await.result.unwrap();
     assert_eq!((one.snapshots().await, two.snapshots().await), (3, 4));
 }
