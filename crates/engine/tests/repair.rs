@@ -19,8 +19,14 @@ fn password() -> Password {
     "x".into()
 }
 
+/// Noise, so that the packs of contents are larger than those of trees.
 fn content(name: &str) -> Vec<u8> {
-    name.bytes().cycle().take(3000 + name.len()).collect()
+    let mut state = name.bytes().fold(7_u64, |state, byte| state * 31 + u64::from(byte));
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..20_000).map(|_| next()).collect()
 }
 
 /// Files as another program would store them, in two snapshots, one of which has one file more.
@@ -136,7 +142,8 @@ async fn a_repair_that_fails_at_any_operation_loses_nothing_and_the_next_one_com
     let whole = copy(&store).await;
     let faults = Arc::new(Faults::new(whole.clone()));
     let report = run(faults.clone()).await.unwrap();
-    assert_eq!((report.packs.len(), report.snapshots.len(), report.index.len()), (1, 2, 1), "{report:?}");
+    assert_eq!((report.packs.len(), report.snapshots.len()), (1, 2), "{report:?}");
+    assert!(!report.index.is_empty(), "{report:?}");
     assert_repaired(whole, &lost, "no fault").await;
 
     let kinds = [
