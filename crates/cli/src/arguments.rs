@@ -54,6 +54,9 @@ pub(crate) struct Global {
     /// Wait so long for the repository's locks of others, such as 30s, 5m or 1h30m
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) retry_lock: Option<Duration>,
+    /// Read everything from the repository itself, and keep nothing in the local cache
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
 }
 
 /// `90s`, `5m`, `1h30m`, `2d`.
@@ -79,6 +82,7 @@ The repository's password:
 
 Other variables:
   BASEKEEP_CONFIG        the configuration file
+  BASEKEEP_CACHE_DIR     the folder of local caches, if not ~/.cache/basekeep; it may be deleted at any time
   BASEKEEP_POSTGRES_BIN  folders with PostgreSQL's programs, separated by colons
   BASEKEEP_LOG           a filter for the program's log on standard error, such as `debug`
   NO_COLOR               no colours

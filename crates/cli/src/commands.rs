@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 
 mod backup;
+mod cat;
 mod check;
 mod completions;
 mod copy;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Copy(copy::Copy),
     Key(key::Key),
+    Cat(cat::Cat),
     Forget(forget::Forget),
     Prune(prune::Prune),
     Check(check::Check),
@@ -61,6 +63,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,
+        Command::Cat(command) => cat::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,
         Command::Forget(command) => forget::run(&command, context).await,
         Command::Prune(command) => prune::run(&command, context).await,

@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use basekeep_engine::cache;
 use basekeep_engine::config::Config;
 use basekeep_engine::postgres::Environment;
 use basekeep_engine::{EngineError, Interrupt, Observer};
@@ -48,6 +49,11 @@ impl Context {
             return Ok(self.config.get_or_init(|| config).as_ref());
         }
         Ok(self.config.get().and_then(Option::as_ref))
+    }
+
+    /// The folder of local caches, unless the user wants none.
+    pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
+        if self.global.no_cache { None } else { cache::folder(&self.env) }
     }
 
     /// An observer that shows the progress of one piece of work.

@@ -84,13 +84,17 @@ impl Output {
 
     /// Data for standard output, as it is. A reader that has gone away (`| head`) is no error.
     pub(crate) fn data(&self, text: &str) -> Result<(), EngineError> {
+        self.bytes(text.as_bytes()).map(drop)
+    }
+
+    /// The same for any bytes; `false` when the reader has gone away.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<bool, EngineError> {
         self.above_bar(|| {
             let mut stdout = io::stdout().lock();
-            match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-                Err(error) if error.kind() != IoKind::BrokenPipe => {
-                    Err(EngineError::failed("cannot write to standard output").caused_by(error))
-                }
-                _ => Ok(()),
+            match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == IoKind::BrokenPipe => Ok(false),
+                Err(error) => Err(EngineError::failed("cannot write to standard output").caused_by(error)),
             }
         })
     }

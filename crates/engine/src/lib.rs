@@ -4,6 +4,8 @@
 //! stores in a snapshot are the versioned types of [`stored`], never domain types serialized as they happen to be.
 
 pub mod backup;
+pub mod cache;
+pub mod cat;
 pub mod check;
 pub mod config;
 pub mod copy;

@@ -1,5 +1,7 @@
 //! Which snapshots there are, which are proven, and finding one by what the user typed.
 
+mod figures;
+
 use std::collections::HashMap;
 
 use basekeep_repository::{Repository, Snapshot};
@@ -75,38 +77,32 @@ pub async fn list(repository: &Repository, filter: &Filter) -> Result<Listing, E
     if let Some(last) = filter.last {
         wanted.drain(..wanted.len().saturating_sub(last));
     }
-    if !wanted.is_empty() {
-        repository.load_index().await.doing(|| "read the repository's index")?;
-    }
-    let mut snapshots = Vec::with_capacity(wanted.len());
-    for snapshot in wanted {
-        snapshots.push(summary(repository, snapshot, &proofs).await);
-    }
+    let mut figures = figures::read(repository, &all, &wanted).await?;
+    let snapshots = wanted.into_iter().map(|snapshot| {
+        let read = figures.remove(&snapshot.id).unwrap_or(Ok(None));
+        summary(snapshot, read, &proofs)
+    });
+    let snapshots = snapshots.collect();
     let unreadable = unreadable.into_iter().map(|(id, error)| (id.to_string(), error.to_string())).collect();
     Ok(Listing { snapshots, unreadable })
 }
 
-async fn summary(
-    repository: &Repository,
-    snapshot: &Snapshot,
-    proofs: &HashMap<String, bool>,
-) -> SnapshotSummary {
-    let (manifest, damaged) = match read_manifest(repository, snapshot).await {
-        Ok(manifest) => (manifest, None),
-        Err(error) => (None, Some(error.to_string())),
+fn summary(snapshot: &Snapshot, read: figures::Read, proofs: &HashMap<String, bool>) -> SnapshotSummary {
+    let (figures, damaged) = match read {
+        Ok(figures) => (figures, None),
+        Err(reason) => (None, Some(reason)),
     };
-    let totals = manifest.as_ref().map(|m| m.totals);
     SnapshotSummary {
         id: snapshot.id.to_string(),
         time: snapshot.time,
         source: snapshot.hostname.clone(),
         tags: snapshot.tags.clone(),
-        rows: totals.map(|t| t.rows),
-        tables: totals.map(|t| t.tables),
-        bytes: manifest.as_ref().map(|m| m.totals.bytes + m.large_objects.bytes),
-        added_bytes: totals.map(|t| t.added_bytes),
+        rows: figures.map(|f| f.rows),
+        tables: figures.map(|f| f.tables),
+        bytes: figures.map(|f| f.bytes),
+        added_bytes: figures.map(|f| f.added_bytes),
         proven: proofs.get(&snapshot.tree.to_string()).copied(),
-        not_captured: manifest.as_ref().map_or(0, |m| m.not_captured.len() as u64),
+        not_captured: figures.map_or(0, |f| f.not_captured),
         damaged,
     }
 }

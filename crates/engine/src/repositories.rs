@@ -1,5 +1,6 @@
 //! Opening and creating repositories from a URL, a password and the options of the storage.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use basekeep_postgres::Environment;
@@ -7,7 +8,7 @@ use basekeep_repository::{InitOptions, Password, Repository};
 use basekeep_store::{Secret, Store, StoreOptions};
 
 use crate::config::StorageEntry;
-use crate::{EngineError, ErrorKind, ResultExt};
+use crate::{EngineError, ErrorKind, ResultExt, cache};
 
 /// Where a repository is and how to open it.
 #[derive(Debug)]
@@ -18,17 +19,24 @@ pub struct RepositorySpec {
     pub password: Password,
     /// How its storage is reached, besides what the URL and the environment say.
     pub options: StoreOptions,
+    /// The folder of local caches; no cache if `None`.
+    pub cache: Option<PathBuf>,
 }
 
 impl RepositorySpec {
     /// Without options: the URL and the environment say all.
     pub fn new(url: impl Into<String>, password: Password) -> Self {
-        Self { url: url.into(), password, options: StoreOptions::default() }
+        Self { url: url.into(), password, options: StoreOptions::default(), cache: None }
     }
 
     /// With these options.
     pub fn with_options(self, options: StoreOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// With a cache below this folder.
+    pub fn with_cache(self, cache: Option<PathBuf>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The place, for messages: without a password that somebody wrote into the URL.
@@ -90,7 +98,12 @@ pub fn place(url: &str) -> String {
 /// Errors: `NoRepository`, `WrongPassword`, or `Failed` with the store's reason.
 pub async fn open(spec: &RepositorySpec) -> Result<Repository, EngineError> {
     let store = spec.store()?;
-    Repository::open(store, &spec.password).await.doing(|| format!("open the repository at {}", spec.place()))
+    let opened = Repository::open(store, &spec.password).await;
+    let repository = opened.doing(|| format!("open the repository at {}", spec.place()))?;
+    Ok(match &spec.cache {
+        Some(folder) => cache::attach(repository, folder, &spec.url),
+        None => repository,
+    })
 }
 
 /// Creates a repository; an existing one is left as it is and is an error of kind `Usage`.

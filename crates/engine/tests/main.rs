@@ -1,9 +1,15 @@
 //! Backup, restore and drill against real servers, with repositories in memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that fails says so by a panic"
+)]
 
 mod drill;
 mod forget;
+mod listing;
 mod repair;
 mod replicas;
 mod restore;

@@ -155,6 +155,10 @@ impl Repository {
         subset: Subset,
         progress: &(dyn Fn(CheckProgress) + Send + Sync),
     ) -> Result<CheckReport> {
+        if self.cache.is_some() {
+            // What is to be checked is what the storage has.
+            return Box::pin(self.without_cache().check_subset(options, subset, progress)).await;
+        }
         let mut checking = Checking::default();
         checking.check_config(self).await?;
         checking.check_keys(self).await?;

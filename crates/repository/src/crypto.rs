@@ -10,6 +10,8 @@ use poly1305::universal_hash::UniversalHash;
 use rand::Rng;
 use zeroize::Zeroizing;
 
+use crate::id::sha256;
+
 const IV: usize = 16;
 const MAC: usize = 16;
 /// What sealing adds to the plain length.
@@ -51,6 +53,19 @@ impl Key {
     pub(crate) fn random() -> Self {
         let mut bytes = Zeroizing::new([0; 64]);
         rand::rng().fill_bytes(&mut *bytes);
+        Self::from_bytes(bytes)
+    }
+
+    /// A key for another purpose, that tells nothing about this one. What is sealed with it opens for that purpose alone.
+    pub(crate) fn derived(&self, purpose: &str) -> Self {
+        let mut bytes = Zeroizing::new([0; 64]);
+        for (half, part) in bytes.chunks_exact_mut(32).zip([1_u8, 2]) {
+            let mut input = Zeroizing::new(Vec::with_capacity(purpose.len() + 66));
+            input.push(part);
+            input.extend_from_slice(&*self.bytes);
+            input.extend_from_slice(purpose.as_bytes());
+            half.copy_from_slice(&sha256(&input));
+        }
         Self::from_bytes(bytes)
     }
 
@@ -165,6 +180,15 @@ mod tests {
             let few = length.min(5);
             assert_eq!(key.peek(&sealed[..IV + few]), plain[..few]);
         }
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_purpose_opens_for_no_other() {
+        let key = Key::random();
+        let sealed = key.derived("a").seal(b"text");
+        assert_eq!(key.derived("a").open(&sealed).unwrap(), b"text");
+        assert_eq!(key.open(&sealed), Err(NotAuthentic));
+        assert_eq!(key.derived("b").open(&sealed), Err(NotAuthentic));
     }
 
     #[test]

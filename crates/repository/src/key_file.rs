@@ -82,13 +82,8 @@ pub(crate) fn create(master: &Key, password: &Password, log_n: u8, maker: Maker)
     let (n, r, p) = (1_u64 << log_n.min(40), 8, 1);
     let user_key =
         derive(password, &salt, n, r, p).map_err(|e| RepositoryError::internal("derive a key", e))?;
-    let encoded = |bytes: &[u8]| STANDARD.encode(bytes).into();
-    let plain = MasterKey {
-        mac: MacKey { k: encoded(master.mac_k()), r: encoded(master.mac_r()) },
-        encrypt: encoded(master.encrypt_bytes()),
-    };
     let json = |e: serde_json::Error| RepositoryError::internal("write a key file", e);
-    let plain = Zeroizing::new(serde_json::to_vec(&plain).map_err(json)?);
+    let plain = encode_master(master)?;
     let file = KeyFile {
         created: Timestamp::now(),
         username: maker.username,
@@ -101,6 +96,17 @@ pub(crate) fn create(master: &Key, password: &Password, log_n: u8, maker: Maker)
         data: STANDARD.encode(user_key.seal(&plain)),
     };
     serde_json::to_vec(&file).map_err(json)
+}
+
+/// The master key as JSON, as it stands (sealed) in every key file.
+pub(crate) fn encode_master(master: &Key) -> Result<Zeroizing<Vec<u8>>> {
+    let encoded = |bytes: &[u8]| STANDARD.encode(bytes).into();
+    let plain = MasterKey {
+        mac: MacKey { k: encoded(master.mac_k()), r: encoded(master.mac_r()) },
+        encrypt: encoded(master.encrypt_bytes()),
+    };
+    let json = serde_json::to_vec(&plain);
+    json.map(Zeroizing::new).map_err(|e| RepositoryError::internal("write a key file", e))
 }
 
 /// The master key in `contents`, if the password is the one it was made with.

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod bench;
 mod bits;
+mod cache;
+mod cat;
 mod check;
 mod chunker;
 mod compression;
@@ -35,6 +37,7 @@ mod repair;
 mod repair_index;
 mod repository;
 mod snapshot;
+mod snapshots;
 mod sync;
 mod tree;
 mod tree_builder;
@@ -42,6 +45,8 @@ mod unpacked;
 mod walk;
 mod writer;
 
+pub use cache::CacheScope;
+pub use cat::FileKind;
 pub use check::{CheckOptions, CheckProgress, CheckReport, Damage, Subset, Touched};
 pub use copy::{CopyProgress, CopyReport, NotCopied};
 pub use error::{LockHolder, RepositoryError, Result};

@@ -53,8 +53,9 @@ impl Repository {
         };
         let mut builder = Builder::default();
         let (mut files, mut unreadable) = (Vec::new(), Vec::new());
-        let mut reads =
-            futures::stream::iter(fresh).map(|key| self.read_index_file(key)).buffer_unordered(FETCHES);
+        let mut reads = futures::stream::iter(fresh)
+            .map(|key| read_index_file(self.clone(), key))
+            .buffer_unordered(FETCHES);
         while let Some((key, result)) = reads.next().await {
             match result {
                 Ok(contents) => {
@@ -73,6 +74,12 @@ impl Repository {
         }
         drop(reads);
         let fresh = builder.build();
+        self.take_in(fresh, files, unreadable, rebuild);
+        self.clean_cache(&present).await;
+        Ok(true)
+    }
+
+    fn take_in(&self, fresh: Index, files: Vec<String>, unreadable: Vec<(String, String)>, rebuild: bool) {
         let mut loaded = sync::write(&self.shared.index);
         if rebuild {
             *loaded = LoadedIndex::default();
@@ -80,7 +87,6 @@ impl Repository {
         loaded.index.absorb(fresh);
         loaded.files.extend(files);
         loaded.unreadable = unreadable;
-        Ok(true)
     }
 
     /// Index files that the last [`Repository::load_index`] could not read, each with the reason.
@@ -129,15 +135,16 @@ impl Repository {
         if loaded.files.is_empty() { Ok(()) } else { self.load_index().await }
     }
 
-    /// Reads one index file. The key comes back with the result.
+    /// Reads one index file from the storage, whatever the cache has. The key comes back with the result.
     pub(crate) fn read_index_file(
         &self,
         key: String,
     ) -> impl Future<Output = (String, Result<Vec<PackContents>>)> + Send + use<> {
-        let repository = self.clone();
-        async move {
-            let result = repository.read_json(&key, index_file::decode).await;
-            (key, result)
-        }
+        read_index_file(self.without_cache(), key)
     }
+}
+
+async fn read_index_file(repository: Repository, key: String) -> (String, Result<Vec<PackContents>>) {
+    let result = repository.read_json(&key, index_file::decode).await;
+    (key, result)
 }

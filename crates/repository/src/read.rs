@@ -97,12 +97,17 @@ impl Repository {
     }
 
     async fn read_place(&self, place: Location) -> Result<Vec<u8>> {
+        if let Some(plain) = self.cached_tree(place).await {
+            return Ok(plain);
+        }
         let start = u64::from(place.blob.offset);
         let range = start..start + u64::from(place.blob.length);
         let sealed = self.shared.store.get_range(&layout::pack(place.pack), range).await;
         let sealed = sealed.map_err(|error| unreadable(place, error))?;
-        let shared = self.shared.clone();
-        blocking(move || open_blob(&shared.key, &mut Unpacker::new()?, place, &sealed)).await?
+        let (shared, kept) = (self.shared.clone(), sealed.clone());
+        let plain = blocking(move || open_blob(&shared.key, &mut Unpacker::new()?, place, &sealed)).await??;
+        self.keep_tree(place, kept).await;
+        Ok(plain)
     }
 }
 

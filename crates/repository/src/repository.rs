@@ -5,18 +5,13 @@ use std::time::Duration;
 
 use basekeep_store::{ErrorKind, Object, Put, Store, StoreError};
 use bytes::Bytes;
-use futures::StreamExt;
 
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::crypto::Key;
 use crate::id::sha256;
 use crate::load::LoadedIndex;
-use crate::{
-    KeyId, Password, RepositoryError, Result, Snapshot, SnapshotId, key_file, layout, snapshot, unpacked,
-};
-
-/// Small files that are fetched at the same time.
-const FETCHES: usize = 8;
+use crate::{KeyId, Password, RepositoryError, Result, key_file, layout, unpacked};
 
 /// How to make a repository.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +27,7 @@ pub struct InitOptions {
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) cache: Option<Arc<Cache>>,
 }
 
 #[derive(Debug)]
@@ -113,7 +109,8 @@ impl Repository {
         let (index, loading) = (RwLock::default(), tokio::sync::Mutex::default());
         let lock_wait = Mutex::default();
         let opened_with = Mutex::new(key_id);
-        Self { shared: Arc::new(Shared { store, key, config, lock_wait, opened_with, index, loading }) }
+        let shared = Arc::new(Shared { store, key, config, lock_wait, opened_with, index, loading });
+        Self { shared, cache: None }
     }
 
     /// The repository's id, which it keeps wherever it is copied to.
@@ -149,45 +146,6 @@ impl Repository {
         self.shared.store.location()
     }
 
-    /// Snapshots by time, oldest first; and the files that cannot be read, each with the reason.
-    pub async fn snapshots(&self) -> Result<(Vec<Snapshot>, Vec<(String, String)>)> {
-        let files = self.list_ids(layout::SNAPSHOTS).await?;
-        let mut reads = futures::stream::iter(files)
-            .map(|file| read_snapshot(self.clone(), file.key))
-            .buffer_unordered(FETCHES);
-        let (mut snapshots, mut unreadable) = (Vec::new(), Vec::new());
-        while let Some(result) = reads.next().await {
-            match result {
-                Ok(snapshot) => snapshots.push(snapshot),
-                Err(RepositoryError::Damaged { file, reason }) => unreadable.push((file, reason)),
-                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
-        unreadable.sort();
-        Ok((snapshots, unreadable))
-    }
-
-    /// The one snapshot whose id begins so.
-    ///
-    /// Errors: [`RepositoryError::NoSuchSnapshot`], [`RepositoryError::AmbiguousSnapshot`].
-    pub async fn find_snapshot(&self, prefix: &str) -> Result<Snapshot> {
-        let files = self.list_ids(layout::SNAPSHOTS).await?;
-        let mut fits: Vec<SnapshotId> = files
-            .iter()
-            .filter_map(|file| layout::id_of(&file.key))
-            .map(SnapshotId::from_bytes)
-            .filter(|id| id.to_string().starts_with(prefix))
-            .collect();
-        fits.sort_unstable();
-        match fits.as_slice() {
-            [] => Err(RepositoryError::NoSuchSnapshot { prefix: prefix.to_owned() }),
-            [id] => read_snapshot(self.clone(), layout::snapshot(*id)).await,
-            _ => Err(RepositoryError::AmbiguousSnapshot { prefix: prefix.to_owned(), matches: fits }),
-        }
-    }
-
     /// The one file below `folder` whose id begins so; `what` names its kind in errors. A whole id is taken as it is.
     pub(crate) async fn find_id(&self, folder: &str, what: &'static str, prefix: &str) -> Result<[u8; 32]> {
         let mut fits: Vec<[u8; 32]> = self
@@ -219,8 +177,9 @@ impl Repository {
         key: &str,
         parse: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
     ) -> Result<T> {
-        let data = self.shared.store.get(key).await?;
+        let (data, fresh) = self.fetch(key).await?;
         let (shared, name) = (self.shared.clone(), layout::id_of(key));
+        let keep = fresh.then(|| data.clone());
         let parsed = blocking(move || {
             if name.is_some_and(|name| name != sha256(&data)) {
                 return Err("its content does not match its name".to_owned());
@@ -228,7 +187,11 @@ impl Repository {
             let encoded = shared.key.open(&data).map_err(|e| e.to_string())?;
             parse(&unpacked::decode(encoded)?)
         });
-        parsed.await?.map_err(|reason| RepositoryError::damaged(key, reason))
+        let parsed = parsed.await?.map_err(|reason| RepositoryError::damaged(key, reason))?;
+        if let Some(data) = keep {
+            self.keep(key, data).await;
+        }
+        Ok(parsed)
     }
 
     /// Seals and writes a JSON file below `folder`; gives its key.
@@ -256,11 +219,6 @@ impl Repository {
         let sealed = sealed.await??;
         Ok((format!("{folder}{}", hex::encode(sha256(&sealed))), sealed.into()))
     }
-}
-
-async fn read_snapshot(repository: Repository, key: String) -> Result<Snapshot> {
-    let id = layout::id_of(&key).ok_or_else(|| RepositoryError::InvalidId(key.clone()))?;
-    repository.read_json(&key, move |json| snapshot::decode(SnapshotId::from_bytes(id), json)).await
 }
 
 /// Writes `config`, the one file whose name is not its hash. Gives whether the one that is there is ours, not that of

@@ -26,12 +26,19 @@ const FOLDER_MODE: u32 = 0o700;
 #[derive(Debug, Clone)]
 pub struct Local {
     root: Arc<PathBuf>,
+    /// Puts and deletes are durable when they return.
+    sync: bool,
 }
 
 impl Local {
     /// The store in `folder`, which is created with the first put.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { root: Arc::new(folder.into()) }
+        Self { root: Arc::new(folder.into()), sync: true }
+    }
+
+    /// The same without waiting for the disk, for a cache: after a crash an object may be missing, empty or cut off.
+    pub fn unsynced(self) -> Self {
+        Self { sync: false, ..self }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -61,8 +68,8 @@ impl Local {
 #[async_trait]
 impl Store for Local {
     async fn put(&self, key: &str, data: Bytes) -> Result<Put, StoreError> {
-        let root = self.root.clone();
-        self.blocking(Operation::Put, key, move |path| put(&root, path, &data)).await
+        let (root, sync) = (self.root.clone(), self.sync);
+        self.blocking(Operation::Put, key, move |path| put(&root, path, &data, sync)).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
@@ -106,8 +113,10 @@ impl Store for Local {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.blocking(Operation::Delete, key, |path| match fs::remove_file(path) {
-            Ok(()) => sync_folder(path),
+        let sync = self.sync;
+        self.blocking(Operation::Delete, key, move |path| match fs::remove_file(path) {
+            Ok(()) if sync => sync_folder(path),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         })
@@ -119,41 +128,47 @@ impl Store for Local {
     }
 }
 
-fn put(root: &Path, path: &Path, data: &[u8]) -> io::Result<Put> {
+fn put(root: &Path, path: &Path, data: &[u8], sync: bool) -> io::Result<Put> {
     if path.try_exists()? {
-        return already_there(path);
+        return already_there(path, sync);
     }
     create_folder(root, path)?;
     let unfinished = Unfinished::create(path)?;
     (&unfinished.file).write_all(data)?;
     unfinished.file.set_permissions(Permissions::from_mode(FILE_MODE)).or_else(unsupported_is_fine)?;
-    unfinished.file.sync_all().or_else(unsupported_is_fine)?;
+    if sync {
+        unfinished.file.sync_all().or_else(unsupported_is_fine)?;
+    }
     match fs::hard_link(&unfinished.path, path) {
         Ok(()) => {}
         // A network file system that repeats a request may answer so to a link that it has just made.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if unfinished.file.metadata()?.nlink() < 2 {
-                return already_there(path);
+                return already_there(path, sync);
             }
         }
         // File systems without hard links (exFAT, some network mounts).
         Err(error) if is_unsupported(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
             if path.try_exists()? {
-                return already_there(path);
+                return already_there(path, sync);
             }
             fs::rename(&unfinished.path, path)?;
         }
         Err(error) => return Err(error),
     }
     drop(unfinished);
-    sync_folder(path)?;
+    if sync {
+        sync_folder(path)?;
+    }
     Ok(Put::Written)
 }
 
 /// Whoever wrote it may have died before it was durable.
-fn already_there(path: &Path) -> io::Result<Put> {
-    File::open(path)?.sync_all().or_else(unsupported_is_fine)?;
-    sync_folder(path)?;
+fn already_there(path: &Path, sync: bool) -> io::Result<Put> {
+    if sync {
+        File::open(path)?.sync_all().or_else(unsupported_is_fine)?;
+        sync_folder(path)?;
+    }
     Ok(Put::AlreadyExists)
 }
 

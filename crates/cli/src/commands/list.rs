@@ -1,8 +1,9 @@
 //! `basekeep list`: the snapshots of a repository.
 
-use basekeep_engine::EngineError;
+use basekeep_engine::cat::{self, FileKind};
 use basekeep_engine::listing::{self, Filter, Listing, SnapshotSummary};
-use clap::Args;
+use basekeep_engine::{EngineError, Repository};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -14,6 +15,9 @@ use crate::output::units;
 /// List the snapshots, oldest first
 #[derive(Debug, Args)]
 pub(crate) struct List {
+    /// What to list
+    #[arg(value_name = "KIND", value_enum, default_value_t)]
+    kind: Kind,
     /// Only snapshots of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -23,6 +27,23 @@ pub(crate) struct List {
     /// Only the newest N of those that match
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+}
+
+/// What can be listed. All but snapshots are ids, one on each line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    #[default]
+    Snapshots,
+    Index,
+    Keys,
+    Locks,
+    Packs,
+}
+
+#[derive(Serialize)]
+struct IdsDocument<'a> {
+    version: u32,
+    ids: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -57,8 +78,24 @@ struct Unreadable<'a> {
 
 pub(crate) async fn run(command: &List, context: &Context) -> Result<Exit, EngineError> {
     let repository = context.open_repository().await?;
+    let kind = match command.kind {
+        Kind::Snapshots => return snapshots(command, &repository, context).await,
+        Kind::Index => FileKind::Index,
+        Kind::Keys => FileKind::Key,
+        Kind::Locks => FileKind::Lock,
+        Kind::Packs => FileKind::Pack,
+    };
+    let ids = context.interrupt.guard(cat::ids(&repository, kind)).await?;
+    match context.output.json {
+        true => context.output.document(&IdsDocument { version: JSON_VERSION, ids: &ids })?,
+        false => context.output.data(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn snapshots(command: &List, repository: &Repository, context: &Context) -> Result<Exit, EngineError> {
     let filter = Filter { source: command.source.clone(), tags: command.tags.clone(), last: command.last };
-    let listing = context.interrupt.guard(listing::list(&repository, &filter)).await?;
+    let listing = context.interrupt.guard(listing::list(repository, &filter)).await?;
     if context.output.json {
         context.output.document(&document(&listing))?;
         return Ok(Exit::Done);

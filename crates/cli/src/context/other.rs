@@ -8,7 +8,7 @@ use basekeep_engine::repositories::{self, RepositorySpec};
 use basekeep_engine::{EngineError, Password, Repository};
 
 use super::Context;
-use super::repository::{absolute, explain};
+use super::repository::absolute;
 use crate::confirm;
 
 /// What a repository is needed for; its variables and flags are named so.
@@ -65,11 +65,8 @@ impl Context {
             (None, None) => self.ask_for(&url, role)?,
         };
         let options = repositories::store_options(&configured.storage, &self.env)?;
-        let spec = RepositorySpec::new(url, password).with_options(options);
-        let opened = self.interrupt.guard(repositories::open(&spec)).await;
-        let repository = opened.map_err(|error| explain(error, &spec.url, &origin))?;
-        repository.wait_for_locks(self.global.retry_lock.unwrap_or_default());
-        Ok(repository)
+        let spec = RepositorySpec::new(url, password).with_options(options).with_cache(self.cache_folder());
+        self.open_spec(&spec, &origin).await
     }
 
     /// The place as a URL or an absolute path, and what the configuration says of it.

@@ -48,7 +48,8 @@ impl Context {
             None => (password.clone(), origin.to_owned()),
         };
         let options = repositories::store_options(&entry.storage, &self.env)?;
-        Ok((RepositorySpec::new(entry.url.clone(), password).with_options(options), origin))
+        let spec = RepositorySpec::new(entry.url.clone(), password).with_options(options);
+        Ok((spec.with_cache(self.cache_folder()), origin))
     }
 
     /// Opens a replica.

@@ -117,7 +117,7 @@ impl Context {
         let spec = RepositorySpec::new(place.url.clone(), Password::new(secret.expose()));
         let entry = place.storage(self.config()?);
         let options = entry.map(|entry| repositories::store_options(entry, &self.env)).transpose()?;
-        Ok((spec.with_options(options.unwrap_or_default()), origin))
+        Ok((spec.with_options(options.unwrap_or_default()).with_cache(self.cache_folder()), origin))
     }
 
     /// Opens it. Errors say what to do about a missing repository or a wrong password.

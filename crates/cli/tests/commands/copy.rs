@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::sandbox::Sandbox;
 
-fn restic(sandbox: &Sandbox, repository: &str, password: &str, arguments: &[&str]) -> String {
+pub(crate) fn restic(sandbox: &Sandbox, repository: &str, password: &str, arguments: &[&str]) -> String {
     let output = Command::new("restic")
         .args(["--no-cache", "--repo"])
         .arg(sandbox.path(repository))
