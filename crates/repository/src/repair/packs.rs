@@ -80,7 +80,7 @@ impl Repository {
             let kept = salvaged.packs.iter().map(|(_, blobs)| blobs.len() as u64).sum();
             for (bytes, blobs) in salvaged.packs {
                 let id = PackId::of(&bytes);
-                lock.state().check()?;
+                lock.state().confirm_now_and_then().await?;
                 put_new(&*self.shared.store, &layout::pack(id), bytes).await?;
                 new.push((id, blobs));
             }
