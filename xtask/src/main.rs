@@ -1,7 +1,10 @@
-//! Chores of the workspace that are programs. `cargo xtask tidy` checks the rules of docs/ARCHITECTURE.md.
+//! Chores of the workspace that are programs. `cargo xtask tidy` checks the rules of docs/ARCHITECTURE.md; `synthetic` (in a
+//! release build with the feature of that name) measures what a repository of 1 TiB costs.
 
 #![allow(clippy::print_stderr)]
 
+#[cfg(feature = "synthetic")]
+mod synthetic;
 mod tidy;
 
 use std::path::Path;
@@ -11,8 +14,11 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(root),
+        #[cfg(feature = "synthetic")]
+        Some("synthetic") => synthetic::main(root),
         _ => {
             eprintln!("usage: cargo xtask tidy");
+            eprintln!("       cargo run --release --package xtask --features synthetic -- synthetic");
             ExitCode::from(2)
         }
     }

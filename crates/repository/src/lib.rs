@@ -39,6 +39,8 @@ mod repository;
 mod snapshot;
 mod snapshots;
 mod sync;
+#[cfg(feature = "synthetic")]
+mod synthetic;
 mod tree;
 mod tree_builder;
 mod unpacked;
@@ -63,6 +65,8 @@ pub use repair::RepairedPack;
 pub use repair_index::{IndexRepairOutcome, IndexRepairPlan};
 pub use repository::{InitOptions, Repository};
 pub use snapshot::{NewSnapshot, Snapshot, Summary};
+#[cfg(feature = "synthetic")]
+pub use synthetic::PlantedBlob;
 pub use tree::{Node, NodeKind, Tree};
 pub use tree_builder::TreeBuilder;
 pub use writer::{Changes, Ended, FileContent, FileWriter, Writer, WriterOptions, WriterStats};

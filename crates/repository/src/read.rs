@@ -205,5 +205,16 @@ mod tests {
             repository.check(&CheckOptions { read_data: true, snapshots: None }, &|_| {}).await.unwrap();
         assert!(report.damage.is_empty() && report.notes.is_empty(), "{report:?}");
         assert_eq!((report.snapshots, report.blobs_read), (1, 3));
+
+        // Prune takes them apart.
+        let lock = repository.lock(crate::LockMode::Exclusive).await.unwrap();
+        let plan = repository.plan_prune(&crate::PruneOptions::default(), &lock).await.unwrap();
+        let outcome = repository.execute_prune(plan, &lock, &|_| {}).await.unwrap();
+        assert_eq!((outcome.packs_deleted, outcome.packs_written, outcome.blobs_copied), (1, 2, 3));
+        let file = repository.node_at(&snapshot, "/shop/file").await.unwrap().unwrap();
+        assert_eq!(repository.read_small(&file, 100).await.unwrap(), data);
+        let plan = repository.plan_prune(&crate::PruneOptions::default(), &lock).await.unwrap();
+        assert!(plan.is_empty(), "{:?}", plan.summary);
+        lock.release().await.unwrap();
     }
 }

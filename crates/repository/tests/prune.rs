@@ -12,6 +12,9 @@ use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Rule, Store};
 
 use crate::support::*;
 
+/// Files of a snapshot, by path.
+type Files = Vec<(&'static str, Vec<u8>)>;
+
 /// Rewrites whatever holds anything that is not needed.
 fn thorough() -> PruneOptions {
     PruneOptions { max_unused: MaxUnused::Bytes(0), pack_size: 256 << 10, ..PruneOptions::default() }
@@ -538,4 +541,58 @@ async fn deletes_come_after_everything_that_replaces_them() {
     };
     assert!(steps.iter().map(rank).collect::<BTreeSet<_>>().len() == 4, "{steps:?}");
     assert!(steps.is_sorted_by_key(rank), "{steps:?}");
+}
+
+/// Backups that share parts, some of them blind to what is there, snapshots that go, and prunes of all sorts, at random.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_comes_and_goes_every_snapshot_that_stays_is_whole() {
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+    for seed in 0..12 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let (store, _) = in_memory().await;
+        let mut alive: Vec<(Snapshot, Files)> = Vec::new();
+        for step in 0..25 {
+            let what = format!("seed {seed}, step {step}");
+            let repository = Repository::open(store.clone(), &password()).await.unwrap();
+            match random.random_range(0..10) {
+                0..4 => {
+                    let part = |n: u64| sentences(40_000 + 20_000 * n as usize, n);
+                    let parts: Vec<u8> = (0..3).flat_map(|_| part(random.random_range(0..8))).collect();
+                    let files = vec![("shop/1.dat", parts), ("shop/2.dat", part(random.random_range(0..8)))];
+                    let snapshot = if random.random_bool(0.3) {
+                        backup_blindly(&store, &files).await
+                    } else {
+                        backup(&repository, &files).await.unwrap()
+                    };
+                    alive.push((snapshot, files));
+                }
+                4..7 if !alive.is_empty() => {
+                    let (snapshot, _) = alive.swap_remove(random.random_range(0..alive.len()));
+                    forget(&*store, &snapshot).await;
+                }
+                _ => {
+                    let unused = [MaxUnused::Bytes(0), MaxUnused::Percent(20.0), MaxUnused::Unlimited];
+                    let options = PruneOptions {
+                        max_unused: unused[random.random_range(0..3)],
+                        max_repack_size: random.random_bool(0.3).then_some(300_000),
+                        repack_small: random.random_bool(0.3),
+                        recompress_before: random.random_bool(0.4).then_some(jiff::Timestamp::MAX),
+                        recompress_level: 6,
+                        pack_size: 100_000 << random.random_range(0..3),
+                        ..PruneOptions::default()
+                    };
+                    prune(&repository, &options).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                }
+            }
+            repository.load_index().await.unwrap();
+            for (snapshot, files) in &alive {
+                assert_holds(&repository, snapshot, files).await;
+            }
+        }
+        let repository = Repository::open(store.clone(), &password()).await.unwrap();
+        prune(&repository, &thorough()).await.unwrap();
+        repository.load_index().await.unwrap();
+        assert_clean(&repository).await;
+        assert!(plan(&repository, &thorough()).await.unwrap().is_empty(), "seed {seed}");
+    }
 }

@@ -14,7 +14,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("cli", &["engine", "server"]),
     ("testkit", &["postgres"]),
     ("second-reader", &[]),
-    ("xtask", &[]),
+    ("xtask", &["repository", "store"]),
 ];
 
 /// Outside libraries that belong to some crates alone.

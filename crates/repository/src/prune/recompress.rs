@@ -11,7 +11,7 @@ use crate::prune::packs::Packs;
 use crate::prune::survey::Survey;
 use crate::{Repository, Result, layout};
 
-/// Chosen by measuring on COPY text: see docs/BENCHMARKS.md.
+/// Chosen by measuring on COPY text: docs/adr/0004-recompression.md.
 pub(super) const LEVEL: i32 = 15;
 
 /// Beginnings of packs that are read at the same time.

@@ -1,12 +1,13 @@
 //! Copying what is needed out of packs that go: packs are read, opened and perhaps compressed in parallel, and new packs
-//! are put meanwhile. What is in memory is bounded by the number of packs on either side.
+//! are put meanwhile. What is in memory is bounded: by bytes on the reading side,
+//! by packs on the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::index::Index;
 use crate::index_file::PackContents;
@@ -16,8 +17,10 @@ use crate::prune::copy::{self, Brought, Job};
 use crate::prune::packer::{Copied, FullPack, Packer};
 use crate::prune::{PruneOutcome, PruneProgress, PruneStage};
 use crate::repository::put_new;
-use crate::{Repository, Result, layout};
+use crate::{Repository, RepositoryError, Result, layout};
 
+/// Bytes of blobs that were read and are not in a new pack yet. A pack that has more is read alone.
+const IN_FLIGHT: usize = 128 << 20;
 /// Packs that are put at the same time.
 const UPLOADS: usize = 2;
 /// An index file is written now and then, so that the next run finds the copies even if this one is killed.
@@ -51,7 +54,7 @@ impl Rewrite<'_> {
 
     async fn write_all(
         &mut self,
-        mut receiver: mpsc::Receiver<Brought>,
+        mut receiver: mpsc::Receiver<(Brought, OwnedSemaphorePermit)>,
         mut packer: Packer,
         total: u64,
         bytes_total: u64,
@@ -69,7 +72,7 @@ impl Rewrite<'_> {
                 }
                 brought = receiver.recv() => brought,
             };
-            let Some(brought) = brought else { break };
+            let Some((brought, permit)) = brought else { break };
             done.done += 1;
             done.bytes_done = (done.bytes_done + brought.bytes).min(bytes_total);
             let full = match brought.result {
@@ -83,6 +86,7 @@ impl Rewrite<'_> {
                     Vec::new()
                 }
             };
+            drop(permit);
             for pack in full {
                 while uploads.len() >= UPLOADS
                     && let Some(put) = uploads.next().await
@@ -140,18 +144,38 @@ async fn read_all(
     repository: Repository,
     index: Arc<Index>,
     jobs: Vec<Job>,
-    sender: mpsc::Sender<Brought>,
+    sender: mpsc::Sender<(Brought, OwnedSemaphorePermit)>,
 ) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut reads = futures::stream::iter(jobs)
-        .map(|job| copy::bring(repository.clone(), index.clone(), job))
+    let budget = Arc::new(Semaphore::new(IN_FLIGHT));
+    let reads = futures::stream::iter(jobs)
+        .then(|job| admit(budget.clone(), job))
+        .map(|admitted| bring(repository.clone(), index.clone(), admitted))
         .buffered(cores.clamp(2, 4));
+    let mut reads = std::pin::pin!(reads);
     while let Some(brought) = reads.next().await {
         if sender.send(brought?).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Waits until there is room for what a job reads. Jobs are admitted in their order, so that none waits for a later one.
+async fn admit(budget: Arc<Semaphore>, job: Job) -> Result<(Job, OwnedSemaphorePermit)> {
+    let bytes: usize = job.blobs.iter().map(|blob| blob.length as usize).sum();
+    let permits = u32::try_from(bytes.min(IN_FLIGHT)).unwrap_or(u32::MAX);
+    let permit = budget.acquire_many_owned(permits).await;
+    Ok((job, permit.map_err(|e| RepositoryError::internal("read a pack", e))?))
+}
+
+async fn bring(
+    repository: Repository,
+    index: Arc<Index>,
+    admitted: Result<(Job, OwnedSemaphorePermit)>,
+) -> Result<(Brought, OwnedSemaphorePermit)> {
+    let (job, permit) = admitted?;
+    Ok((copy::bring(repository, index, job).await?, permit))
 }
 
 async fn put(repository: Repository, pack: FullPack) -> Result<(PackContents, u64)> {
