@@ -1,9 +1,13 @@
 //! The pieces of work that are measured.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use basekeep_repository::{CheckOptions, LockMode, PruneOptions, Repository, TreeBuilder, WriterOptions};
+use basekeep_repository::{
+    CacheScope, CheckOptions, LockMode, PruneOptions, Repository, TreeBuilder, WriterOptions,
+};
+use basekeep_store::Local;
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -11,9 +15,10 @@ use rand::{Rng, SeedableRng};
 use super::{Result, build, claims};
 
 /// Name and title.
-pub(super) const PHASES: [(&str, &str); 5] = [
+pub(super) const PHASES: [(&str, &str); 6] = [
     ("open", "open, and load the index"),
-    ("list", "list 10,000 snapshots, without a cache"),
+    ("list", "list the snapshots, into an empty cache"),
+    ("list-again", "list the snapshots, from the cache"),
     ("backup", "an incremental backup of 64 MiB of new rows"),
     ("check", "`check`, the structure"),
     ("prune", "`prune`, the plan"),
@@ -57,8 +62,9 @@ async fn phase(name: &str, folder: &Path) -> Result<String> {
             repository.load_index().await?;
             Ok(String::new())
         }
-        "list" => {
-            let (snapshots, _) = repository.snapshots().await?;
+        "list" | "list-again" => {
+            let cache = Arc::new(Local::new(folder.join("cache")));
+            let (snapshots, _) = repository.with_cache(cache, CacheScope::Records).snapshots().await?;
             Ok(format!("{} snapshots", snapshots.len()))
         }
         "backup" => backup(&repository).await,

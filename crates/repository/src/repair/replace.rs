@@ -13,7 +13,10 @@ impl Repository {
     /// The packs go before the index files that list them: interrupted in between, a pack that is listed is missing, which every
     /// backup and every repair notices. A damaged pack that is in no index would be taken for a good one by its header.
     ///
-    /// Gives the old packs that are still there, because the storage refuses to delete. Then they stay listed, too.
+    /// Gives the old packs that are still there, because the storage refuses to delete: all or none, as it answers for the first.
+    /// Then they stay listed, too.
+    ///
+    /// Errors: a lost lock; failures of the storage, also a refusal to delete after it has let one go.
     pub(super) async fn replace_packs(
         &self,
         lock: &Lock,
@@ -36,15 +39,17 @@ impl Repository {
                 superseded.push(file);
             }
         }
-        let mut kept = Vec::new();
-        for pack in old {
-            self.try_remove(lock, &layout::pack(*pack), &mut kept).await?;
+        let mut packs: Vec<String> = old.iter().map(|pack| layout::pack(*pack)).collect();
+        packs.sort();
+        let mut refused = Vec::new();
+        let Some((first, others)) = packs.split_first() else { return Ok(HashSet::new()) };
+        self.try_remove(lock, first, &mut refused).await?;
+        if !refused.is_empty() {
+            return Ok(packs.into_iter().collect());
         }
-        if kept.is_empty() {
-            for file in superseded {
-                self.try_remove(lock, &file, &mut kept).await?;
-            }
+        for key in others.iter().chain(&superseded) {
+            self.remove_file(lock, key).await?;
         }
-        Ok(kept.into_iter().collect())
+        Ok(HashSet::new())
     }
 }
