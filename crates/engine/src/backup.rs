@@ -8,10 +8,12 @@ mod definitions;
 mod entries;
 mod finish;
 mod large_objects;
+mod parts;
 mod plan;
 mod progress;
 mod tables;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +32,15 @@ pub struct Source {
     pub name: String,
     /// How to reach it.
     pub connect: ConnectOptions,
+    /// The project's folder, the one that has `supabase/`, where there is one.
+    pub project: Option<PathBuf>,
+}
+
+impl Source {
+    /// A database alone.
+    pub fn new(name: impl Into<String>, connect: ConnectOptions) -> Self {
+        Self { name: name.into(), connect, project: None }
+    }
 }
 
 /// How to back up.
@@ -241,10 +252,11 @@ async fn read_everything(
     let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
         .await
         .doing(|| "read the sequences' values")?;
+    let parts = parts::capture(&plan, &mut leader, repository, writer, source, observer).await?;
     let durable =
         session::is_durable(&mut leader, &plan.snapshot).await.doing(|| "look at the write-ahead log")?;
     leader.close().await;
-    Ok(finish::Ready { plan, archive, rows, sequences, large_objects, durable, started })
+    Ok(finish::Ready { plan, archive, rows, sequences, large_objects, parts, durable, started })
 }
 
 /// Why an attempt ended without a result.

@@ -156,7 +156,7 @@ impl SourceEntry {
 
     /// The same as something to back up.
     pub fn source(&self, env: &Environment) -> Result<Source, EngineError> {
-        Ok(Source { name: self.name.clone(), connect: self.connect(env)? })
+        Ok(Source { project: self.project.clone(), ..Source::new(&self.name, self.connect(env)?) })
     }
 }
 

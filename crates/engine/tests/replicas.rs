@@ -148,7 +148,7 @@ async fn run(database: &TestDatabase, targets: &[BackupTarget], interrupt: &Inte
         writer: WriterOptions { pack_size: 256 << 10, replica_queue: 0, ..WriterOptions::default() },
         ..BackupOptions::default()
     };
-    let source = Source { name: "shop".into(), connect: database.options() };
+    let source = Source::new("shop", database.options());
     let events = Arc::new(Events::default());
     let result = backup_to(targets, &source, &options, events.clone(), interrupt).await;
     let events = events.0.lock().unwrap().clone();

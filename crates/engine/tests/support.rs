@@ -41,7 +41,7 @@ pub(crate) async fn repository() -> Repository {
 /// Backs a database up into a repository of its own.
 pub(crate) async fn backed_up(database: &TestDatabase) -> Backup {
     let repository = repository().await;
-    let source = Source { name: "shop".into(), connect: database.options() };
+    let source = Source::new("shop", database.options());
     let major = database.cluster().server().major;
     let programs = tool("pg_dump", major);
     let folder = programs.parent().unwrap().display().to_string();

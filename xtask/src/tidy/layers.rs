@@ -8,7 +8,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("postgres", &[]),
     ("store", &[]),
     ("repository", &["store"]),
-    ("supabase", &["archive", "postgres", "repository"]),
+    ("supabase", &["archive", "postgres", "store", "repository"]),
     ("engine", &["archive", "postgres", "store", "repository", "supabase"]),
     ("server", &["engine"]),
     ("cli", &["engine", "server"]),

@@ -104,7 +104,7 @@ async fn story(
     cluster: &ScratchCluster,
     folder: &Path,
 ) -> Result<Outcome, EngineError> {
-    let source = Source { name: SOURCE.to_owned(), connect: cluster.options().with_database(SOURCE) };
+    let source = Source::new(SOURCE, cluster.options().with_database(SOURCE));
     let loaded = stage.step("load a sample project, shaped like Supabase", project::load(cluster)).await?;
     let repository = stage.step("create an encrypted repository", create(folder)).await?;
     let first = stage.step("first backup", back_up(context, &repository, &source)).await?;

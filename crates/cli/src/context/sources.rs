@@ -66,7 +66,7 @@ impl Context {
         }
         if is_conninfo(text) {
             let connect = connect_options(text, &self.env)?;
-            return Ok(Wanted::Given(Box::new(Source { name: name_of(&connect), connect })));
+            return Ok(Wanted::Given(Box::new(Source::new(name_of(&connect), connect))));
         }
         match config {
             Some(config) => Ok(Wanted::Configured(config.source(text)?.clone())),
@@ -86,7 +86,7 @@ impl Context {
             ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"].iter().any(|v| self.env.var(v).is_some());
         if named {
             let connect = connect_options("", &self.env)?;
-            return Ok(vec![Wanted::Given(Box::new(Source { name: name_of(&connect), connect }))]);
+            return Ok(vec![Wanted::Given(Box::new(Source::new(name_of(&connect), connect)))]);
         }
         if let Some(config) = self.config()? {
             return Err(EngineError::usage(format!("{} names no source", config.file.display()))

@@ -13,6 +13,7 @@ use basekeep_repository::{Ended, FileContent, NewSnapshot, TreeBuilder, Writer};
 use super::circles::circles;
 use super::entries;
 use super::large_objects::{self, LargeObjects};
+use super::parts::Parts;
 use super::plan::Plan;
 use super::tables::ReadRange;
 use super::{BackupOptions, Source};
@@ -34,6 +35,7 @@ pub(super) struct Ready {
     pub(super) rows: Vec<Vec<ReadRange>>,
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: LargeObjects,
+    pub(super) parts: Parts,
     /// Whether a crash of the source can no longer undo what the snapshot saw.
     pub(super) durable: Option<bool>,
     pub(super) started: Instant,
@@ -85,6 +87,9 @@ impl Ready {
         let large_objects = large_objects::add_to(&mut archive, &self.large_objects, &mut folder).await?;
         let not_refreshed = entries::add_materialized_views(&mut archive, &self.plan)?;
 
+        for file in self.parts.files {
+            folder.file(&file.path, file.content, FILE_MODE);
+        }
         let globals = globals::Globals::from(&self.plan.globals);
         folder.put(path::TOC, &archive.to_bytes(), FILE_MODE).await?;
         folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
@@ -112,6 +117,8 @@ impl Ready {
         manifest.tables = stored_tables;
         manifest.sequences = sequences;
         manifest.large_objects = large_objects;
+        manifest.not_captured.extend(self.parts.missing);
+        manifest.warnings.extend(self.parts.warnings);
 
         folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;

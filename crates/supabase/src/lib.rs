@@ -1,0 +1,5 @@
+//! What Supabase adds to Postgres: which objects are the platform's, and what of a project lies outside the database.
+//!
+//! It knows nothing of plans, manifests and printing; the engine puts its pieces into backups and restores.
+
+pub mod platform;
