@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod markdown;
 pub mod proof;
 pub mod ranges;
+pub mod supabase;
 
 /// Paths of the files inside a snapshot, below `/<source>/`.
 pub mod path {

@@ -119,6 +119,7 @@ impl Ready {
         manifest.large_objects = large_objects;
         manifest.not_captured.extend(self.parts.missing);
         manifest.warnings.extend(self.parts.warnings);
+        manifest.supabase = self.parts.supabase;
 
         folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
@@ -219,6 +220,7 @@ fn describe(plan: &Plan, source: &Source) -> manifest::Manifest {
         circular_foreign_keys: circles(&edges),
         not_captured: plan.missing.clone(),
         warnings: plan.warnings.clone(),
+        supabase: None,
     }
 }
 

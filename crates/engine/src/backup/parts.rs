@@ -8,7 +8,7 @@ use basekeep_repository::{FileContent, Repository, Writer};
 use super::plan::Plan;
 use super::{Source, Stopped};
 use crate::Observer;
-use crate::stored::manifest::{Missing, Warning};
+use crate::stored::manifest::{Missing, Supabase, Warning};
 
 /// Everything that was captured, and what was not.
 #[derive(Default)]
@@ -19,6 +19,36 @@ pub(super) struct Parts {
     pub(super) missing: Vec<Missing>,
     /// What a reader should know.
     pub(super) warnings: Vec<Warning>,
+    /// The Supabase project; the counts of several pieces are put together.
+    pub(super) supabase: Option<Supabase>,
+}
+
+impl Parts {
+    /// Takes in what another piece captured.
+    #[allow(dead_code, reason = "the pieces follow")]
+    pub(super) fn add(&mut self, piece: Self) {
+        self.files.extend(piece.files);
+        self.missing.extend(piece.missing);
+        self.warnings.extend(piece.warnings);
+        match (&mut self.supabase, piece.supabase) {
+            (Some(all), Some(more)) => {
+                more.counts.iter().for_each(|(name, count)| all.count(name, *count));
+                all.supply_again.extend(more.supply_again);
+            }
+            (all @ None, more) => *all = more,
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Something that could not be captured.
+    #[allow(dead_code, reason = "the pieces follow")]
+    pub(super) fn miss(&mut self, what: impl Into<String>, reason: impl Into<String>, hint: Option<&str>) {
+        self.missing.push(Missing {
+            what: what.into(),
+            reason: reason.into(),
+            hint: hint.map(str::to_owned),
+        });
+    }
 }
 
 /// A file of the snapshot whose content is stored.

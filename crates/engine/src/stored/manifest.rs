@@ -1,9 +1,13 @@
 //! `manifest.json`: everything `list`, `show`, `diff` and `monitor` need without reading the rows.
 
+mod supabase;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use supabase::{SchemaVersion, Supabase};
 
 /// The version this program writes.
 pub const VERSION: u32 = 1;
@@ -45,6 +49,9 @@ pub struct Manifest {
     pub not_captured: Vec<Missing>,
     /// What a reader should know.
     pub warnings: Vec<Warning>,
+    /// The Supabase project, where the database is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supabase: Option<Supabase>,
 }
 
 /// Where the rows came from.
