@@ -68,6 +68,12 @@ impl Repository {
         Ok(content)
     }
 
+    /// The plain length in bytes of a blob of file content; `None` if the index does not know it. After
+    /// [`Repository::load_index`].
+    pub fn blob_length(&self, blob: BlobId) -> Option<u32> {
+        self.with_index(|index| index.find(BlobKind::Data, blob)).map(|place| place.blob.plain_length())
+    }
+
     /// All places of a blob; an error if there is none.
     pub(crate) fn places(&self, kind: BlobKind, id: BlobId) -> Result<Vec<Location>> {
         let places: Vec<Location> = self.with_index(|index| index.locations(kind, id).collect());

@@ -131,6 +131,16 @@ pub fn open_in(
     }
 }
 
+/// An HTTP client as the stores use it: the system's certificates and those of `AWS_CA_BUNDLE`, proxies of the environment,
+/// no redirects, and `connections` idle connections kept. For services beside the backup storage, such as a project's API.
+///
+/// Errors: `url` is `https` and there is no certificate to trust; the file of certificates cannot be read.
+pub fn http_client(url: &str, connections: usize) -> Result<reqwest::Client, StoreError> {
+    let surroundings = Surroundings::of_process();
+    let ca_file = surroundings.var("AWS_CA_BUNDLE").map(std::path::PathBuf::from);
+    s3::http_client(url, ca_file.as_deref(), connections)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

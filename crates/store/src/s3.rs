@@ -58,6 +58,15 @@ impl fmt::Debug for S3 {
     }
 }
 
+/// An HTTP client like that of a bucket.
+pub(crate) fn http_client(
+    url: &str,
+    ca_file: Option<&std::path::Path>,
+    connections: usize,
+) -> Result<reqwest::Client, StoreError> {
+    transport::client(url, ca_file, connections).map_err(|failure| failure.into_error(Operation::Open, ""))
+}
+
 impl S3 {
     /// Nothing is sent yet.
     pub(crate) fn new(settings: Settings) -> Result<Self, StoreError> {

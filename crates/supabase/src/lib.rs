@@ -3,3 +3,4 @@
 //! It knows nothing of plans, manifests and printing; the engine puts its pieces into backups and restores.
 
 pub mod platform;
+pub mod storage;
