@@ -35,6 +35,7 @@ pub enum Shutdown {
 
 struct Inner {
     server: Server,
+    superuser: &'static str,
     user: Option<User>,
     directory: PathBuf,
     port: u16,
@@ -69,7 +70,14 @@ impl TestCluster {
     /// # Panics
     /// When the server is missing or does not start; the message has the end of its log.
     pub fn private(major: u32, settings: &[(&str, &str)]) -> Self {
-        let server = server(major);
+        Self::with_superuser(server(major), "postgres", settings)
+    }
+
+    /// Like [`TestCluster::private`], with another name for the first superuser.
+    ///
+    /// # Panics
+    /// As [`TestCluster::private`].
+    pub fn with_superuser(server: Server, superuser: &'static str, settings: &[(&str, &str)]) -> Self {
         let directory = new_directory();
         let user = User::for_servers(&directory);
         if let Some(user) = user {
@@ -85,7 +93,8 @@ impl TestCluster {
             .process_group(0)
             .spawn()
             .expect("/bin/sh starts");
-        let mut inner = Inner { server, user, directory, port: 0, databases: AtomicU32::new(0), janitor };
+        let mut inner =
+            Inner { server, superuser, user, directory, port: 0, databases: AtomicU32::new(0), janitor };
         inner.initdb();
         inner.start_on_free_port(settings);
         Self { inner: Arc::new(inner) }
@@ -116,15 +125,25 @@ impl TestCluster {
         self.inner.log()
     }
 
+    /// The superuser's name: `postgres` unless it was told otherwise.
+    pub fn superuser(&self) -> &'static str {
+        self.inner.superuser
+    }
+
     /// The superuser's URL over TCP. No password is asked.
     pub fn url(&self, database: &str) -> String {
-        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port())
+        self.url_as(self.superuser(), database)
+    }
+
+    /// Another role's URL over TCP; name and database as URLs have them. No password is asked.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        format!("postgresql://{role}@127.0.0.1:{}/{database}", self.port())
     }
 
     /// The superuser's URL over the Unix socket.
     pub fn socket_url(&self, database: &str) -> String {
         let directory = self.socket_directory().display().to_string().replace('/', "%2F");
-        format!("postgresql://postgres@{directory}:{}/{database}", self.port())
+        format!("postgresql://{}@{directory}:{}/{database}", self.superuser(), self.port())
     }
 
     /// Options of the superuser for a database of this cluster, over TCP.
@@ -205,7 +224,7 @@ impl Inner {
 
     fn initdb(&self) {
         let output = unprivileged::command(&self.server.bin.join("initdb"), self.user)
-            .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "-D"])
+            .args(["-U", self.superuser, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "-D"])
             .arg(self.data())
             .env_remove("LD_LIBRARY_PATH")
             .current_dir(&self.directory)

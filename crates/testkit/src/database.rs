@@ -171,14 +171,14 @@ pub async fn load_sql(database: &TestDatabase, sql: &str) {
 }
 
 /// Where in the text the server saw the error, in characters from 1; 0 when it does not say.
-fn position(error: &basekeep_postgres::Error) -> usize {
+pub(crate) fn position(error: &basekeep_postgres::Error) -> usize {
     match error {
         basekeep_postgres::Error::Server(error) => error.position.unwrap_or(0) as usize,
         _ => 0,
     }
 }
 
-fn near(sql: &str, position: usize) -> String {
+pub(crate) fn near(sql: &str, position: usize) -> String {
     sql.chars().skip(position.saturating_sub(200)).take(400).collect()
 }
 
@@ -204,7 +204,7 @@ fn on_own_runtime<T: Send>(future: impl Future<Output = T> + Send) -> T {
     })
 }
 
-fn percent_encode(name: &str) -> String {
+pub(crate) fn percent_encode(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     name.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -11,6 +11,7 @@ mod database;
 mod fixture;
 mod garage;
 mod programs;
+pub mod supabase;
 mod unprivileged;
 
 pub use cluster::{Shutdown, TestCluster};

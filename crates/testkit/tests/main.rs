@@ -6,3 +6,4 @@
 mod cluster;
 mod fixtures;
 mod garage;
+mod supabase;
