@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(root),
         #[cfg(feature = "synthetic")]
-        Some("synthetic") => synthetic::main(root),
+        Some("synthetic") => synthetic::main(),
         _ => {
             eprintln!("usage: cargo xtask tidy");
             eprintln!("       cargo run --release --package xtask --features synthetic -- synthetic");

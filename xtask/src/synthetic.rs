@@ -1,29 +1,25 @@
 //! A repository of 1 TiB that is not there: index, snapshots and trees are real, the packs of data are claimed to exist by the
-//! store. Each piece of work is measured in a process of its own, and the figures go into docs/BENCHMARKS.md.
+//! store. Each piece of work is measured in a process of its own; `scripts/bench` puts the printed section into docs/BENCHMARKS.md.
 
 mod build;
 mod claims;
 mod measure;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use measure::{PHASES, Phase};
 
-/// Where the table goes.
-const DOCUMENT: &str = "docs/BENCHMARKS.md";
-const BEGIN: &str = "<!-- scale -->";
-const END: &str = "<!-- /scale -->";
-
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Builds, measures, writes the table. With a phase and a folder: that phase alone.
-pub(crate) fn main(root: &Path) -> ExitCode {
+/// Builds, measures, prints the section. With a phase and a folder: that phase alone.
+pub(crate) fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(2);
     let done = match (arguments.next(), arguments.next()) {
         (Some(phase), Some(folder)) => measure::run(&phase, Path::new(&folder)),
-        _ => all(root),
+        _ => all(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,14 +30,14 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     }
 }
 
-fn all(root: &Path) -> Result<()> {
+fn all() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("basekeep-synthetic-{}", std::process::id()));
-    let result = in_folder(root, &folder);
+    let result = in_folder(&folder);
     std::fs::remove_dir_all(&folder)?;
     result
 }
 
-fn in_folder(root: &Path, folder: &Path) -> Result<()> {
+fn in_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let built = child("build", folder)?;
     eprintln!("synthetic: {}", built.detail);
@@ -51,7 +47,7 @@ fn in_folder(root: &Path, folder: &Path) -> Result<()> {
         eprintln!("synthetic: {title}: {:.2} s, {} MiB, {}", phase.seconds, phase.peak_mib, phase.detail);
         rows.push((title, phase));
     }
-    write_table(&root.join(DOCUMENT), &built.detail, &rows)
+    print_section(&built.detail, &rows)
 }
 
 /// A phase in a process of its own, whose peak of memory is the phase's.
@@ -63,21 +59,14 @@ fn child(name: &str, folder: &Path) -> Result<Phase> {
     Phase::read(&folder.join(name))
 }
 
-fn write_table(document: &PathBuf, built: &str, rows: &[(&str, Phase)]) -> Result<()> {
-    let mut table = format!(
-        "{BEGIN}\n## A repository of 1 TiB\n\nWritten by `xtask synthetic`: index, trees and snapshots are real, packs of data are claimed \
-         by the store. {built}. Each\nline is a process of its own; peak memory is its `VmHWM`.\n\n\
+fn print_section(built: &str, rows: &[(&str, Phase)]) -> Result<()> {
+    let mut section = format!(
+        "\n## A repository of 1 TiB\n\nIndex, trees and snapshots are real, packs of data are claimed by the store (`cargo run --release \
+         --package xtask --features synthetic -- synthetic`).\n{built}.\nEach line is a process of its own; peak memory is its `VmHWM`.\n\n\
          | work | wall (s) | peak memory (MiB) | |\n| --- | ---: | ---: | --- |\n"
     );
     for (title, phase) in rows {
-        table += &format!("| {title} | {:.2} | {} | {} |\n", phase.seconds, phase.peak_mib, phase.detail);
+        section += &format!("| {title} | {:.2} | {} | {} |\n", phase.seconds, phase.peak_mib, phase.detail);
     }
-    table += END;
-    let text = std::fs::read_to_string(document)?;
-    let text = match (text.find(BEGIN), text.find(END)) {
-        (Some(begin), Some(end)) => format!("{}{table}{}", &text[..begin], &text[end + END.len()..]),
-        _ => format!("{}\n\n{table}\n", text.trim_end()),
-    };
-    std::fs::write(document, text)?;
-    Ok(())
+    Ok(std::io::stdout().write_all(section.as_bytes())?)
 }

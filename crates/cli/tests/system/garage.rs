@@ -74,13 +74,24 @@ async fn a_repository_on_three_servers_survives_the_loss_of_one_and_waits_for_tw
     remote.run(backup).expect(0);
     remote.run(["forget", "--keep-last", "2"]).expect(0);
     assert_eq!(remote.snapshots(), 2);
+    remote.run(["prune", "--max-unused", "0"]).expect(0);
+    remote.run(["check", "--read-data"]).expect(0);
     remote.run(["verify", "--read-data"]).expect(0);
     let target = source.cluster().create_database();
     remote.run(["restore", "--to", &target.url(), "--yes"]).expect(0);
     assert_eq!(source.contents().await, target.contents().await);
 
     garage.stop_node(1);
-    for args in [&backup[..], &["list"], &["verify"], &["restore", "--to", &target.url(), "--yes"]] {
+    let restore = ["restore", "--to", &target.url(), "--yes"];
+    for args in [
+        &backup[..],
+        &["list"],
+        &["verify"],
+        &["check"],
+        &["prune"],
+        &["forget", "--keep-last", "1"],
+        &restore,
+    ] {
         let failed = remote.run(args).expect(1);
         assert!(failed.stderr.contains(&remote.bucket.endpoint), "the server is named: {}", failed.stderr);
     }
