@@ -1,6 +1,7 @@
 //! Reading the index files into memory: several at a time, each taken in before the next ones are asked for.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use basekeep_store::ErrorKind;
 use futures::StreamExt;
@@ -11,6 +12,9 @@ use crate::{PackId, Repository, RepositoryError, Result, layout, sync};
 
 /// Index files that are fetched and parsed at the same time; each is some 8 MiB of JSON.
 const FETCHES: usize = 8;
+/// How often the list of index files is read while files of it go away, and the pause in between.
+const ROUNDS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is in memory, and where it comes from.
 #[derive(Debug, Default)]
@@ -27,18 +31,22 @@ impl Repository {
     /// it. [`Repository::unreadable_index_files`] tells.
     pub async fn load_index(&self) -> Result<()> {
         let _alone = self.shared.loading.lock().await;
-        // A file that goes away between listing and reading was replaced by another one.
-        for _ in 0..3 {
-            if self.try_load_index().await? {
+        // A file that goes away between listing and reading was replaced by another one. One that is gone and listed all the same
+        // was removed some time ago: storage on several servers may list it until all of them know.
+        let mut gone = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            if self.try_load_index(&mut gone).await? {
                 return Ok(());
             }
+            tokio::time::sleep(PAUSE).await;
         }
         Err(RepositoryError::Refused(
             "the index files keep changing; is somebody pruning without a lock?".into(),
         ))
     }
 
-    async fn try_load_index(&self) -> Result<bool> {
+    /// Whether no file went away that was not in `gone` before.
+    async fn try_load_index(&self, gone: &mut BTreeSet<String>) -> Result<bool> {
         let present: BTreeSet<String> =
             self.list_ids(layout::INDEX).await?.into_iter().map(|o| o.key).collect();
         let (fresh, rebuild) = {
@@ -52,27 +60,30 @@ impl Repository {
             (fresh, rebuild)
         };
         let mut builder = Builder::default();
-        let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut files, mut unreadable, mut again) = (Vec::new(), Vec::new(), false);
         let mut reads = futures::stream::iter(fresh)
             .map(|key| read_index_file(self.clone(), key))
             .buffer_unordered(FETCHES);
         while let Some((key, result)) = reads.next().await {
             match result {
-                Ok(contents) => {
+                Ok(Some(contents)) => {
                     for (pack, blobs) in contents {
                         builder.add(pack, &blobs);
                     }
                     files.push(key);
                 }
+                Ok(None) => again |= gone.insert(key),
                 Err(RepositoryError::Damaged { file, reason }) => {
                     tracing::warn!(%file, %reason, "an index file is damaged");
                     unreadable.push((file, reason));
                 }
-                Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
         drop(reads);
+        if again {
+            return Ok(false);
+        }
         let fresh = builder.build();
         self.take_in(fresh, files, unreadable, rebuild);
         self.clean_cache(&present).await;
@@ -135,16 +146,20 @@ impl Repository {
         if loaded.files.is_empty() { Ok(()) } else { self.load_index().await }
     }
 
-    /// Reads one index file from the storage, whatever the cache has. The key comes back with the result.
+    /// Reads one index file from the storage, whatever the cache has. The key comes back with the result; `None` for a file that
+    /// is listed and not there.
     pub(crate) fn read_index_file(
         &self,
         key: String,
-    ) -> impl Future<Output = (String, Result<Vec<PackContents>>)> + Send + use<> {
+    ) -> impl Future<Output = (String, Result<Option<Vec<PackContents>>>)> + Send + use<> {
         read_index_file(self.without_cache(), key)
     }
 }
 
-async fn read_index_file(repository: Repository, key: String) -> (String, Result<Vec<PackContents>>) {
-    let result = repository.read_json(&key, index_file::decode).await;
+async fn read_index_file(repository: Repository, key: String) -> (String, Result<Option<Vec<PackContents>>>) {
+    let result = match repository.read_json(&key, index_file::decode).await {
+        Err(RepositoryError::Store(error)) if error.kind == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    };
     (key, result)
 }

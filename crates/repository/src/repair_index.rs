@@ -164,7 +164,8 @@ impl IndexRepairPlan {
             .buffer_unordered(FETCHES);
         while let Some((key, result)) = reads.next().await {
             match result {
-                Ok(packs) => {
+                Ok(None) => {}
+                Ok(Some(packs)) => {
                     let numbers = packs.iter().filter_map(|(pack, blobs)| builder.add(*pack, blobs));
                     files.push((key, numbers.collect()));
                 }

@@ -257,7 +257,8 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(|e| RepositoryError::internal("run a thread", e))
 }
 
-async fn exists(store: &dyn Store, key: &str) -> Result<bool> {
+/// Whether an object is there, whatever a listing says.
+pub(crate) async fn exists(store: &dyn Store, key: &str) -> Result<bool> {
     match store.size(key).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),

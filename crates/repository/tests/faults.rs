@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use basekeep_repository::{CheckOptions, Repository};
+use basekeep_repository::{CheckOptions, LockMode, PruneOptions, Repository};
 use basekeep_store::{ErrorKind, Fault, Faults, Memory, Operation, Retry, RetryPolicy, Rule, Store};
 
 use crate::support::*;
@@ -184,4 +184,32 @@ async fn packs_are_durable_before_their_index_and_the_index_before_the_snapshot(
     assert!(puts[..first_index].iter().all(|folder| folder == "data"), "{puts:?}");
     assert!(puts[first_index..].iter().all(|folder| folder != "data"), "{puts:?}");
     assert_eq!(puts.iter().position(|folder| folder == "snapshots"), Some(puts.len() - 1));
+}
+
+#[tokio::test]
+async fn index_files_that_are_listed_after_their_removal_are_passed_over() {
+    let (memory, repository) = in_memory().await;
+    let before = files(1);
+    let snapshot = backup(&repository, &before).await.unwrap();
+    // Storage on several servers lists what was removed while one of them was down.
+    let ghost = format!("index/{}", "ab".repeat(32));
+    memory.put(&ghost, Vec::new().into()).await.unwrap();
+    let faults = Arc::new(Faults::new(memory.clone()));
+    for operation in [Operation::Get, Operation::Size] {
+        faults.inject(Rule::every(operation, &ghost, Fault::Before(ErrorKind::NotFound)));
+    }
+
+    let repository = Repository::open(faults.clone(), &password()).await.unwrap();
+    repository.load_index().await.unwrap();
+    assert!(repository.unreadable_index_files().is_empty());
+    assert_holds(&repository, &snapshot, &before).await;
+    let report = repository.check(&CheckOptions { read_data: true, snapshots: None }, &|_| {}).await.unwrap();
+    assert!(report.damage.is_empty(), "{:?}", report.damage);
+    assert_eq!(report.notes, [format!("{ghost} is listed by the storage, and gone")]);
+
+    let lock = lock_as(&repository, LockMode::Exclusive).await.unwrap();
+    let plan = repository.plan_prune(&PruneOptions::default(), &lock).await.unwrap();
+    repository.execute_prune(plan, &lock, &|_| {}).await.unwrap();
+    lock.release().await.unwrap();
+    assert_holds(&repository, &snapshot, &before).await;
 }

@@ -198,6 +198,12 @@ impl Garage {
         }
     }
 
+    /// Lets the nodes tell each other at once what they have missed, which they do by themselves some minutes after a node has
+    /// come back. It goes on after this returns.
+    pub fn synchronize(&self) {
+        self.cli(self.running(), &["repair", "--yes", "--all-nodes", "tables"]);
+    }
+
     /// Where everything of these servers is.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -90,7 +90,8 @@ impl Checking {
             .buffer_unordered(FETCHES);
         while let Some((file, result)) = reads.next().await {
             match result {
-                Ok(packs) => packs.iter().for_each(|(pack, blobs)| {
+                Ok(None) => self.report.notes.push(format!("{file} is listed by the storage, and gone")),
+                Ok(Some(packs)) => packs.iter().for_each(|(pack, blobs)| {
                     builder.add(*pack, blobs);
                 }),
                 Err(error) => {

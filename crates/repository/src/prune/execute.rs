@@ -14,6 +14,7 @@ use crate::prune::copy::{self, Job};
 use crate::prune::plan::PrunePlan;
 use crate::prune::rewrite::Rewrite;
 use crate::prune::{PruneOutcome, PruneProgress, PruneStage};
+use crate::repository::exists;
 use crate::{Lock, PackId, Repository, RepositoryError, Result, SnapshotId, layout};
 
 /// Files that are deleted at the same time.
@@ -47,20 +48,26 @@ impl Repository {
         Ok(outcome)
     }
 
-    /// The plan was made under a lock; it may have been another one.
+    /// The plan was made under a lock; it may have been another one. What is listed and not there is no change: see
+    /// [`Repository::load_index`].
     async fn refuse_changes(&self, plan: &PrunePlan) -> Result<()> {
-        let snapshots = self.list_ids(layout::SNAPSHOTS).await?;
-        let ids = snapshots.iter().filter_map(|file| layout::id_of(&file.key)).map(SnapshotId::from_bytes);
-        let unknown = ids.filter(|id| !plan.snapshots.contains(id)).count();
-        let files: BTreeSet<String> =
-            self.list_ids(layout::INDEX).await?.into_iter().map(|file| file.key).collect();
-        let same = files.iter().eq(plan.files.iter().map(|file| &file.key));
-        if unknown == 0 && same {
-            return Ok(());
+        let refused = |what: &str| {
+            Err(RepositoryError::Refused(format!("the repository changed since the plan was made: {what}")))
+        };
+        for file in self.list_ids(layout::SNAPSHOTS).await? {
+            let id = layout::id_of(&file.key).map(SnapshotId::from_bytes);
+            let known = id.is_none_or(|id| plan.snapshots.contains(&id));
+            if !known && exists(&*self.shared.store, &file.key).await? {
+                return refused("it has snapshots that the plan does not know");
+            }
         }
-        let what =
-            if unknown > 0 { "it has snapshots that the plan does not know" } else { "its index is another" };
-        Err(RepositoryError::Refused(format!("the repository changed since the plan was made: {what}")))
+        let mut files: BTreeSet<&str> = plan.files.iter().map(|file| file.key.as_str()).collect();
+        for file in self.list_ids(layout::INDEX).await? {
+            if !files.remove(file.key.as_str()) && exists(&*self.shared.store, &file.key).await? {
+                return refused("its index is another");
+            }
+        }
+        if files.is_empty() { Ok(()) } else { refused("its index is another") }
     }
 }
 

@@ -107,7 +107,8 @@ async fn read_index(repository: &Repository) -> Result<(Index, Vec<IndexFile>)> 
         .buffer_unordered(FETCHES);
     while let Some((key, result)) = reads.next().await {
         let contents = match result {
-            Ok(contents) => contents,
+            Ok(Some(contents)) => contents,
+            Ok(None) => continue,
             Err(error) if error.is_damage() => {
                 let reason = format!("{error}, so packs that only it lists would be taken for leftovers");
                 let hint = "`basekeep repair index` makes a new index from the packs; then prune again";

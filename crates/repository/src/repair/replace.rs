@@ -28,8 +28,8 @@ impl Repository {
         for file in self.list_ids(layout::INDEX).await? {
             let (file, contents) = self.read_index_file(file.key).await;
             let mut contents = match contents {
-                Ok(contents) => contents,
-                Err(RepositoryError::Damaged { .. }) => continue,
+                Ok(Some(contents)) => contents,
+                Ok(None) | Err(RepositoryError::Damaged { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let before = contents.len();
