@@ -11,6 +11,7 @@ mod large_objects;
 mod parts;
 mod plan;
 mod progress;
+mod supabase;
 mod tables;
 
 use std::path::PathBuf;

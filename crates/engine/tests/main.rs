@@ -13,5 +13,6 @@ mod listing;
 mod repair;
 mod replicas;
 mod restore;
+mod supabase;
 mod support;
 mod tampered;

@@ -40,8 +40,18 @@ pub(crate) async fn repository() -> Repository {
 
 /// Backs a database up into a repository of its own.
 pub(crate) async fn backed_up(database: &TestDatabase) -> Backup {
+    back_up(database, Source::new("shop", database.options())).await
+}
+
+/// The same, as another role.
+pub(crate) async fn backed_up_as(database: &TestDatabase, role: &str) -> Backup {
+    let source = Source::new("shop", database.options().with_user(role, None));
+    back_up(database, source).await
+}
+
+/// Backs a source on this database's server up.
+pub(crate) async fn back_up(database: &TestDatabase, source: Source) -> Backup {
     let repository = repository().await;
-    let source = Source::new("shop", database.options());
     let major = database.cluster().server().major;
     let programs = tool("pg_dump", major);
     let folder = programs.parent().unwrap().display().to_string();

@@ -2,5 +2,10 @@
 //!
 //! It knows nothing of plans, manifests and printing; the engine puts its pieces into backups and restores.
 
+pub mod components;
+pub mod permissions;
 pub mod platform;
+pub mod probe;
+pub mod recognize;
+pub mod services;
 pub mod storage;

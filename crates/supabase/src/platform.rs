@@ -47,6 +47,11 @@ pub fn is_platform_role(name: &str) -> bool {
         || name.starts_with("pg_")
 }
 
+/// The platform's schemas, sorted.
+pub fn schemas() -> impl Iterator<Item = &'static str> {
+    SCHEMAS.iter().copied()
+}
+
 /// Whether the schema's definition is the platform's.
 pub fn is_platform_schema(name: &str) -> bool {
     SCHEMAS.contains(&name)

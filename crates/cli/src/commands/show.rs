@@ -1,5 +1,7 @@
 //! `basekeep show`: what is in a snapshot.
 
+mod supabase;
+
 use basekeep_engine::Repository;
 use basekeep_engine::config::nearest;
 use basekeep_engine::stored::manifest::Manifest;
@@ -7,6 +9,7 @@ use basekeep_engine::{EngineError, listing, objects};
 use clap::Args;
 use serde::Serialize;
 
+use self::supabase::SupabaseDocument;
 use super::manifest::{MissingDocument, WarningDocument};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -53,6 +56,8 @@ struct Document<'a> {
     circular_foreign_keys: &'a [Vec<String>],
     not_captured: Vec<MissingDocument<'a>>,
     warnings: Vec<WarningDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supabase: Option<SupabaseDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -200,6 +205,7 @@ fn document<'a>(id: String, tags: &'a [String], m: &'a Manifest) -> Document<'a>
         circular_foreign_keys: &m.circular_foreign_keys,
         not_captured: m.not_captured.iter().map(MissingDocument::of).collect(),
         warnings: m.warnings.iter().map(WarningDocument::of).collect(),
+        supabase: m.supabase.as_ref().map(SupabaseDocument::of),
     }
 }
 
@@ -241,6 +247,9 @@ fn text(id: &str, tags: &[String], m: &Manifest) -> String {
     fact("added", format!("{} in {time}", units::bytes(m.totals.added_bytes)));
     let mut text = facts.render();
 
+    if let Some(supabase) = &m.supabase {
+        text += &format!("\n{}", supabase::text(supabase));
+    }
     if !m.components.is_empty() {
         let mut table = Table::new(&[("objects", Align::Left), ("", Align::Right)]);
         for (kind, count) in &m.components {

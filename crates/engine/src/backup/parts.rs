@@ -6,9 +6,9 @@ use basekeep_postgres::Client;
 use basekeep_repository::{FileContent, Repository, Writer};
 
 use super::plan::Plan;
-use super::{Source, Stopped};
-use crate::Observer;
+use super::{Source, Stopped, supabase};
 use crate::stored::manifest::{Missing, Supabase, Warning};
+use crate::{Event, Observer};
 
 /// Everything that was captured, and what was not.
 #[derive(Default)]
@@ -25,7 +25,6 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Takes in what another piece captured.
-    #[allow(dead_code, reason = "the pieces follow")]
     pub(super) fn add(&mut self, piece: Self) {
         self.files.extend(piece.files);
         self.missing.extend(piece.missing);
@@ -41,13 +40,30 @@ impl Parts {
     }
 
     /// Something that could not be captured.
-    #[allow(dead_code, reason = "the pieces follow")]
     pub(super) fn miss(&mut self, what: impl Into<String>, reason: impl Into<String>, hint: Option<&str>) {
         self.missing.push(Missing {
             what: what.into(),
             reason: reason.into(),
             hint: hint.map(str::to_owned),
         });
+    }
+
+    /// Tells what could not be captured, and what is to know.
+    fn tell(&self, observer: &Arc<dyn Observer>) {
+        for missing in &self.missing {
+            observer.event(Event::Warning {
+                code: "not-captured".into(),
+                message: format!("not captured: {}: {}", missing.what, missing.reason),
+                hint: missing.hint.clone(),
+            });
+        }
+        for warning in &self.warnings {
+            observer.event(Event::Warning {
+                code: warning.code.clone(),
+                message: warning.message.clone(),
+                hint: warning.hint.clone(),
+            });
+        }
     }
 }
 
@@ -68,6 +84,10 @@ pub(super) async fn capture(
     source: &Source,
     observer: &Arc<dyn Observer>,
 ) -> Result<Parts, Stopped> {
-    let _ = (plan, leader, repository, writer, source, observer);
-    Ok(Parts::default())
+    let _ = (repository, source);
+    let mut parts = Parts::default();
+    let (database, _project) = supabase::capture(plan, leader, writer, observer).await?;
+    parts.add(database);
+    parts.tell(observer);
+    Ok(parts)
 }

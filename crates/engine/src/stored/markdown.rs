@@ -1,5 +1,7 @@
 //! `MANIFEST.md`: the manifest for people.
 
+mod supabase;
+
 use std::fmt::{self, Write};
 
 use super::manifest::Manifest;
@@ -51,6 +53,9 @@ fn write_to(out: &mut String, m: &Manifest) -> fmt::Result {
     writeln!(out, "\n## Components\n\n| kind | count |\n| --- | ---: |")?;
     for (kind, count) in &m.components {
         writeln!(out, "| {} | {count} |", cell(kind))?;
+    }
+    if let Some(supabase) = &m.supabase {
+        supabase::write_to(out, supabase)?;
     }
     if !m.circular_foreign_keys.is_empty() {
         writeln!(out, "\n## Circular foreign keys\n")?;

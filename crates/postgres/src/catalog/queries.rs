@@ -2,7 +2,7 @@
 
 /// Relations whose data pg_dump looks after: those of ordinary schemas that no extension owns, and the configuration
 /// relations of extensions wherever they are. `pg_` and `information_schema` follow `selectDumpableNamespace`; extensions
-/// below the first normal oid are part of the server and never dumped.
+/// below the first normal oid are part of the server and never dumped. An identity column's sequence goes with its table.
 const DUMPABLE: &str = "
 configured AS (
   SELECT u.relation, e.extname, u.condition
@@ -21,7 +21,13 @@ dumpable AS (
         AND NOT EXISTS (
           SELECT FROM pg_catalog.pg_depend d
           WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
-            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e')))
+            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e')
+        AND NOT (c.relkind = 'S' AND EXISTS (
+          SELECT FROM pg_catalog.pg_depend o
+          JOIN pg_catalog.pg_depend d ON d.classid = o.refclassid AND d.objid = o.refobjid AND d.objsubid = 0
+          WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objid = c.oid AND o.deptype = 'i'
+            AND o.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'))))
 )";
 
 pub(super) fn database(version: u32) -> String {

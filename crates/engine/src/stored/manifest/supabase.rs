@@ -61,3 +61,105 @@ impl Supabase {
         *self.counts.entry(name.to_owned()).or_default() += more;
     }
 }
+
+/// Components in the order in which people look for them; what is not here follows by name.
+const ORDER: [&str; 44] = [
+    "users",
+    "users_anonymous",
+    "users_sso",
+    "identities",
+    "mfa_factors",
+    "sessions",
+    "sso_providers",
+    "roles",
+    "platform_roles",
+    "memberships",
+    "grants",
+    "schemas",
+    "tables",
+    "tables_rls_enabled",
+    "tables_rls_disabled",
+    "tables_rls_forced",
+    "views",
+    "policies",
+    "policies_on_platform_tables",
+    "functions",
+    "triggers",
+    "triggers_on_platform_tables",
+    "event_triggers",
+    "platform_event_triggers",
+    "extensions",
+    "publications",
+    "realtime_tables",
+    "webhooks",
+    "cron_jobs",
+    "queues",
+    "queue_messages",
+    "vault_secrets",
+    "pgsodium_keys",
+    "encryption_uses",
+    "migrations",
+    "migration_files",
+    "edge_functions",
+    "edge_function_files",
+    "project_files",
+    "buckets",
+    "objects",
+    "object_bytes",
+    "files",
+    "file_bytes",
+];
+
+impl Supabase {
+    /// Everything with a name and a value, for people; lists are left out.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let mut lines = vec![("project".to_owned(), self.project())];
+        let schemas = [("auth schema", &self.auth_schema), ("storage schema", &self.storage_schema)];
+        for (name, version) in schemas {
+            if let Some(version) = version {
+                lines.push((name.to_owned(), version.to_string()));
+            }
+        }
+        let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+        let mut counts: Vec<_> = self.counts.iter().collect();
+        counts.sort_by_key(|(name, _)| place(name));
+        for (name, count) in counts {
+            let parts = match name.as_str() {
+                "users" => listed(&self.users_by_hash),
+                "identities" => listed(&self.identities_by_provider),
+                _ => String::new(),
+            };
+            lines.push((name.replace('_', " "), format!("{count}{parts}")));
+        }
+        lines
+    }
+
+    fn project(&self) -> String {
+        let kind = match self.flavour.as_str() {
+            "unknown" => "it cannot be told where it runs",
+            known => known,
+        };
+        let reference = self.reference.as_ref().map(|reference| format!(" {reference}")).unwrap_or_default();
+        format!("{kind}{reference}, read as {}", self.role)
+    }
+}
+
+impl std::fmt::Display for SchemaVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.last, &self.at_least, self.migrations) {
+            (Some(last), _, Some(count)) => write!(f, "{last} ({count} migrations)"),
+            (Some(last), _, None) => f.write_str(last),
+            (None, Some(at_least), _) => write!(f, "at least {at_least}"),
+            (None, None, _) => f.write_str("unknown"),
+        }
+    }
+}
+
+/// ` (bcrypt 10, none 2)`
+fn listed(parts: &BTreeMap<String, u64>) -> String {
+    if parts.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<String> = parts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!(" ({})", parts.join(", "))
+}

@@ -1,0 +1,3 @@
+//! What a backup of a Supabase project holds beside the database's archive.
+
+mod database;
