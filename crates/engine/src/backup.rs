@@ -11,6 +11,7 @@ mod large_objects;
 mod parts;
 mod plan;
 mod progress;
+mod project;
 mod supabase;
 mod tables;
 

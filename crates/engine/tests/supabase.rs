@@ -1,3 +1,4 @@
 //! What a backup of a Supabase project holds beside the database's archive.
 
 mod database;
+mod project;

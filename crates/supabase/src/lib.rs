@@ -6,6 +6,7 @@ pub mod components;
 pub mod permissions;
 pub mod platform;
 pub mod probe;
+pub mod project;
 pub mod recognize;
 pub mod services;
 pub mod storage;
