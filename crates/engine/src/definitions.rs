@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use basekeep_archive::Archive;
-use basekeep_postgres::ConnectOptions;
+use basekeep_postgres::{ConnectOptions, quote_identifier};
 use basekeep_postgres::cluster::PgDump;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -76,6 +76,20 @@ pub(crate) async fn dump(
         DumpError::Broken(EngineError::failed(message).caused_by(error))
     })?;
     Ok(parsed.into_directory())
+}
+
+/// Arguments that leave relations out: pg_dump fails as a whole on what the role may not lock.
+pub(crate) fn without(relations: &[(String, String)]) -> impl Iterator<Item = String> {
+    // Inside double quotes a pattern's characters stand for themselves.
+    relations
+        .iter()
+        .map(|(schema, name)| format!("--exclude-table={}.{}", quote_pattern(schema), quote_pattern(name)))
+}
+
+fn quote_pattern(name: &str) -> String {
+    // `quote_identifier` leaves plain names bare, but a bare pattern folds case and knows wildcards.
+    let quoted = quote_identifier(name);
+    if quoted.starts_with('"') { quoted } else { format!("\"{name}\"") }
 }
 
 /// Keeps the first part of what pg_dump complains about, and reads on so that it never blocks.

@@ -149,13 +149,10 @@ impl Drill<'_> {
     ) -> Result<DrillReport, EngineError> {
         let started = Instant::now();
         let restore_options = RestoreOptions {
-            target: target.clone(),
             create_database: true,
-            owner: true,
-            privileges: true,
-            roles: true,
             tablespaces: false,
             jobs: self.options.jobs,
+            ..RestoreOptions::new(target.clone())
         };
         let plan = self.interrupt.guard(self.plan(&restore_options)).await?;
         roles.clone_from(&plan.roles);

@@ -1,13 +1,17 @@
 //! Putting a snapshot back into a database: a plan, and its execution in dependency order on many connections.
 
+mod after;
 mod contents;
 mod database;
 mod definitions;
 mod large_objects;
+mod merge;
 mod names;
 mod outcome;
 mod parallel;
 mod plan;
+mod project;
+mod reconcile;
 mod roles;
 mod rows;
 mod run;
@@ -20,7 +24,7 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use basekeep_postgres::ConnectOptions;
+use basekeep_postgres::{ConnectOptions, Environment};
 use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
 pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, read_globals};
@@ -48,6 +52,60 @@ pub struct RestoreOptions {
     pub tablespaces: bool,
     /// Connections; `None` chooses from the cores on this side and the target's free connections.
     pub jobs: Option<usize>,
+    /// What the target may hold already.
+    pub mode: Mode,
+    /// Replace functions, views, triggers and policies of the user's that the target has otherwise.
+    pub replace: bool,
+    /// Let cron jobs run; otherwise they are made inactive.
+    pub enable_cron: bool,
+    /// Let webhooks call; otherwise their triggers are made disabled.
+    pub enable_webhooks: bool,
+    /// Where pg_dump is looked for; `None` is this process's environment.
+    pub environment: Option<Environment>,
+}
+
+impl RestoreOptions {
+    /// Everything as it was, into an empty database or a fresh Supabase project.
+    pub fn new(target: ConnectOptions) -> Self {
+        Self {
+            target,
+            create_database: false,
+            owner: true,
+            privileges: true,
+            roles: true,
+            tablespaces: true,
+            jobs: None,
+            mode: Mode::Empty,
+            replace: false,
+            enable_cron: false,
+            enable_webhooks: false,
+            environment: None,
+        }
+    }
+}
+
+/// What the target may hold already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing, or what a fresh Supabase project has.
+    #[default]
+    Empty,
+    /// A part of the same snapshot, from a restore that ended early: what is there is skipped.
+    Resume,
+    /// Definitions and rows of its own: rows are put in beside them.
+    Merge(OnConflict),
+}
+
+/// What happens to a row whose key the target has with other values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The target's row stays.
+    #[default]
+    Keep,
+    /// The snapshot's row takes its place.
+    Replace,
+    /// The table's rows are not restored.
+    Fail,
 }
 
 /// What a restore will do, before it does it. Printable by the caller.
@@ -61,6 +119,12 @@ pub struct RestorePlan {
     pub tables: Vec<(String, u64, u64)>,
     /// Roles to create.
     pub roles: Vec<String>,
+    /// Objects that the target has already, as the snapshot has them.
+    pub equal: u64,
+    /// Objects that the target has otherwise; they are left alone.
+    pub differs: Vec<(String, String)>,
+    /// Pieces of the platform that the target does not have; they are not made.
+    pub platform: Vec<(String, String)>,
     /// Things that cannot be restored on this target, known beforehand.
     pub warnings: Vec<String>,
     /// What is not in the snapshot any more since the repository was damaged and repaired, each with the reason. Not empty
@@ -88,8 +152,12 @@ pub struct RestoreReport {
     pub objects: u64,
     /// Tables loaded.
     pub tables: u64,
-    /// Rows loaded.
+    /// Rows loaded; when merging, those that were put in or replaced.
     pub rows: u64,
+    /// Rows that the target had already, when merging.
+    pub unchanged: u64,
+    /// Rows whose key the target had with other values, when merging.
+    pub conflicting: u64,
     /// Bytes of COPY text loaded.
     pub bytes: u64,
     /// Large objects loaded.

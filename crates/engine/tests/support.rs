@@ -67,15 +67,7 @@ pub(crate) async fn back_up(database: &TestDatabase, source: Source) -> Backup {
 
 /// Everything as it was, into a database that exists.
 pub(crate) fn into(target: &ConnectOptions) -> RestoreOptions {
-    RestoreOptions {
-        target: target.clone(),
-        create_database: false,
-        owner: true,
-        privileges: true,
-        roles: true,
-        tablespaces: true,
-        jobs: Some(4),
-    }
+    RestoreOptions { jobs: Some(4), ..RestoreOptions::new(target.clone()) }
 }
 
 /// Plans and executes.

@@ -27,6 +27,6 @@ pub use copy::{CopyIn, CopyOut};
 pub use digest::{Digest, RowDigester};
 pub use environment::Environment;
 pub use error::{Error, ErrorClass, ServerError};
-pub use quote::{quote_identifier, quote_literal};
+pub use quote::{quote_identifier, quote_literal, quote_qualified};
 pub use rows::{FromText, Row, Rows};
 pub use secret::Secret;

@@ -179,13 +179,8 @@ async fn put_back(
 ) -> Result<(bool, String), EngineError> {
     let snapshot = listing::find(repository, "latest", Some(SOURCE)).await?;
     let options = RestoreOptions {
-        target: cluster.options().with_database(RESTORED),
         create_database: true,
-        owner: true,
-        privileges: true,
-        roles: true,
-        tablespaces: true,
-        jobs: None,
+        ..RestoreOptions::new(cluster.options().with_database(RESTORED))
     };
     let plan = restore::plan(repository, &snapshot, &options).await?;
     let report = restore::execute(repository, plan, observer(context), &context.interrupt).await?;

@@ -162,13 +162,13 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
 
 fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
     RestoreOptions {
-        target,
         create_database: command.create_database,
         owner: !command.no_owner,
         privileges: !command.no_privileges,
         roles: !command.no_roles,
         tablespaces: !command.no_tablespaces,
         jobs: command.jobs.map(usize::from),
+        ..RestoreOptions::new(target)
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basekeep_archive::Archive;
-use basekeep_postgres::quote_identifier;
 
 use super::Stopped;
 use super::plan::Plan;
@@ -21,10 +20,7 @@ pub(super) async fn dump(plan: &Plan, observer: &Arc<dyn Observer>) -> Result<Ar
     let program = &plan.pg_dump;
     let mut arguments =
         vec![format!("--snapshot={}", plan.snapshot.id), format!("--lock-wait-timeout={LOCK_WAIT}")];
-    for (schema, name) in plan.excluded() {
-        // Inside double quotes a pattern's characters stand for themselves.
-        arguments.push(format!("--exclude-table={}.{}", quote_pattern(&schema), quote_pattern(&name)));
-    }
+    arguments.extend(definitions::without(&plan.excluded()));
     let archive = definitions::dump(program, &plan.connect, Some(plan.encoding()), &arguments)
         .await
         .map_err(stopped)?;
@@ -56,10 +52,4 @@ fn stopped(error: DumpError) -> Stopped {
         error = error.hint("install the pg_dump of the server's version or a newer one");
     }
     error.hints_from(more).into()
-}
-
-fn quote_pattern(name: &str) -> String {
-    // `quote_identifier` leaves plain names bare, but a bare pattern folds case and knows wildcards.
-    let quoted = quote_identifier(name);
-    if quoted.starts_with('"') { quoted } else { format!("\"{name}\"") }
 }

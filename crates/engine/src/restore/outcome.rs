@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::merge::Merged;
 use super::schedule::{Need, State};
 use super::work::Step;
 use super::{FailedObject, RestoreReport};
@@ -69,6 +70,13 @@ impl Outcomes {
     pub(super) fn warn(&self, code: &str, message: String) {
         self.observer.event(Event::Warning { code: code.into(), message: message.clone(), hint: None });
         self.inner().report.warnings.push(message);
+    }
+
+    /// Takes note of rows that were put in beside others.
+    pub(super) fn merged(&self, merged: Merged) {
+        let report = &mut self.inner().report;
+        report.unchanged += merged.unchanged;
+        report.conflicting += merged.conflicting;
     }
 
     /// How many objects did not come back so far.

@@ -9,11 +9,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::definitions::{reason, run_step};
+use super::reconcile::Load;
 use super::run::Run;
 use super::schedule::{Next, Schedule, State, Task};
 use super::session::is_lost;
 use super::work::{Action, Stage, Step, Table};
-use super::{large_objects, rows};
+use super::{OnConflict, large_objects, merge, rows};
 use crate::words::counted;
 use crate::{EngineError, Progress};
 
@@ -122,6 +123,7 @@ fn schedule(run: &Run) -> (Vec<usize>, Schedule, Vec<usize>) {
                 shared: step.shared.clone(),
                 weight: step.weight,
                 units: match &step.action {
+                    Action::Table(Table { load: Some(Load::Merge(_)), .. }) => 1,
                     Action::Table(table) => table.units.len().max(1),
                     Action::Sql(_) | Action::LargeObjects(_) | Action::Impossible(_) => 1,
                 },
@@ -208,6 +210,9 @@ impl Shared {
             Action::LargeObjects(objects) => large_objects::write(&run.repository, client, objects)
                 .await
                 .map_err(|error| Failure { lost: error.is_lost(), reason: error.to_string() }),
+            Action::Table(table @ Table { load: Some(Load::Merge(on_conflict)), .. }) => {
+                self.merge(client, table, *on_conflict).await
+            }
             Action::Table(table) => self.rows(client, task, table, unit).await,
             Action::Impossible(reason) => Err(Failure { reason: reason.clone(), lost: false }),
         }
@@ -243,6 +248,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    async fn merge(
+        &self,
+        client: &mut Client,
+        table: &Table,
+        on_conflict: OnConflict,
+    ) -> Result<(), Failure> {
+        let run = &self.run;
+        match merge::merge(&run.repository, client, table, on_conflict, &run.counters).await {
+            Ok(merged) => {
+                merged.correct(&run.counters);
+                run.outcomes.merged(merged);
+                Ok(())
+            }
+            Err(error) => {
+                let lost = matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
+                Err(Failure { reason: error.to_string(), lost })
+            }
+        }
     }
 
     async fn report(&self, client: &mut Client, task: usize, result: Result<(), Failure>) {

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use basekeep_archive::{self as archive, inventory};
 use basekeep_postgres::Client;
 use basekeep_repository::{Repository, Snapshot};
+use basekeep_supabase::platform::is_platform_role;
 
+use super::after::After;
 use super::contents::Contents;
 use super::database::{DatabaseOptions, same_locale};
+use super::project::{self, Held};
+use super::reconcile::{self, Reconciled};
 use super::target::{self, Target};
 use super::work::{Action, Stage, Step, Work};
-use super::{RestoreOptions, RestorePlan, roles, steps};
+use super::{Mode, RestoreOptions, RestorePlan, roles, steps};
 use crate::EngineError;
 use crate::repair::REPAIRED;
 use crate::stored::manifest::Manifest;
@@ -42,24 +46,34 @@ pub(crate) async fn make(
     let mut planner = Planner { contents: &mut contents, target: &target, options, warnings: Vec::new() };
     planner.check_version()?;
     let create = planner.database(&mut client).await?;
-    client.close().await;
+    let held = if create.is_some() { None } else { planner.held(&mut client).await? };
     planner.keep_known_tablespaces();
-    planner.extensions();
-    let missing = planner.roles(wanted);
-    let warnings = planner.warnings;
-
+    planner.extensions(held.as_ref());
     let archive_options = archive::RestoreOptions {
         owner: options.owner,
         privileges: options.privileges,
         tablespaces: options.tablespaces,
         ..archive::RestoreOptions::default()
     };
-    let steps = steps::make(repository, snapshot, &contents, &archive_options).await?;
+    let reconciled = match &held {
+        Some(held) => Some(planner.reconcile(&mut client, held, &archive_options).await?),
+        None => None,
+    };
+    client.close().await;
+    let missing = planner.roles(wanted, held.as_ref());
+    let warnings = planner.warnings;
+
+    let steps = steps::make(repository, snapshot, &contents, &archive_options, reconciled.as_ref()).await?;
+    let is_project = held.as_ref().is_some_and(|held| held.is_project);
     let (role_steps, database_steps) = match &contents.globals {
         Ok(globals) => {
+            let globals = &match &held {
+                Some(held) => roles::beyond(globals, &held.globals, is_project),
+                None => globals.clone(),
+            };
             let there = |name: &str| target.roles.contains(name) || missing.contains(name);
             let name = options.target.database();
-            let ours = create.is_some() || owns_target(options, &target).await?;
+            let ours = create.is_some() || target.owns_database;
             let database = if ours {
                 // A database that was there keeps its owner.
                 let owner = options.owner && create.is_some();
@@ -82,18 +96,11 @@ pub(crate) async fn make(
         borrowed,
         jobs: jobs(options, &target),
         warnings: warnings.clone(),
+        replica: held.as_ref().is_some_and(|held| held.may_replicate),
+        lost: reconciled.as_ref().map(|found| found.lost.clone()).unwrap_or_default(),
+        after: reconciled.as_ref().and_then(|found| After::new(options, found, &contents, is_project)),
     };
-    Ok(describe(&contents, &target, missing, warnings, work))
-}
-
-async fn owns_target(options: &RestoreOptions, target: &Target) -> Result<bool, EngineError> {
-    if target.superuser {
-        return Ok(true);
-    }
-    let mut client = target::connect(&options.target, false).await?;
-    let owns = target::owns_database(&mut client, options.target.database()).await?;
-    client.close().await;
-    Ok(owns)
+    Ok(describe(&contents, &target, missing, warnings, work, reconciled))
 }
 
 fn jobs(options: &RestoreOptions, target: &Target) -> usize {
@@ -129,7 +136,8 @@ impl Planner<'_> {
         let name = self.options.target.database();
         if !self.options.create_database {
             let found = target::contents(client).await?;
-            if !found.is_empty() {
+            let may_hold = self.options.mode != Mode::Empty || project::is_project(client).await?;
+            if !found.is_empty() && !may_hold {
                 return Err(EngineError::usage(format!(
                     "the database '{name}' is not empty: it has {}{}",
                     found.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
@@ -164,6 +172,40 @@ impl Planner<'_> {
                 .push(format!("the database goes to the default tablespace instead of '{tablespace}'"));
         }
         Ok(Some(create))
+    }
+
+    /// What the target's database holds, where that is allowed.
+    async fn held(&mut self, client: &mut Client) -> Result<Option<Held>, EngineError> {
+        if target::contents(client).await?.is_empty() {
+            return Ok(None);
+        }
+        let encoding = self.contents.archive.encoding().map(ToString::to_string);
+        let held = Held::read(client, self.options, encoding).await?;
+        if self.options.mode == Mode::Empty {
+            reconcile::refuse_used(client, &held, self.options.target.database()).await?;
+        }
+        Ok(Some(held))
+    }
+
+    async fn reconcile(
+        &mut self,
+        client: &mut Client,
+        held: &Held,
+        what: &archive::RestoreOptions,
+    ) -> Result<Reconciled, EngineError> {
+        let mut found =
+            reconcile::definitions(&mut self.contents.archive, held, self.target, self.options, what);
+        reconcile::rows(client, self.contents, held, self.options, &mut found).await?;
+        self.warnings.append(&mut found.warnings);
+        for extension in &self.contents.manifest.extensions {
+            if let Some(version) = held.extensions.get(&extension.name).filter(|v| **v != extension.version) {
+                self.warnings.push(format!(
+                    "the extension '{}' is {version} on the target, it was {}",
+                    extension.name, extension.version
+                ));
+            }
+        }
+        Ok(found)
     }
 
     async fn check_encoding(&mut self, client: &mut Client) -> Result<(), EngineError> {
@@ -204,11 +246,16 @@ impl Planner<'_> {
         }
     }
 
-    fn extensions(&mut self) {
+    fn extensions(&mut self, held: Option<&Held>) {
         for entry in self.contents.archive.entries.iter().filter(|entry| entry.desc == "EXTENSION") {
             let name = entry.tag.as_ref().map(|tag| tag.to_string()).unwrap_or_default();
+            if held.is_some_and(|held| held.extensions.contains_key(&name)) {
+                continue;
+            }
             match self.target.extensions.get(&name) {
                 Some(true) => {}
+                // A project lets its role create what it lists as allowed.
+                Some(false) if held.is_some_and(|held| held.is_project) => {}
                 Some(false) => self.warnings.push(format!(
                     "the extension '{name}' may be created by a superuser only, and '{}' is none",
                     self.target.user
@@ -221,7 +268,8 @@ impl Planner<'_> {
     }
 
     /// Roles to create.
-    fn roles(&mut self, wanted: Roles) -> BTreeSet<String> {
+    fn roles(&mut self, wanted: Roles, held: Option<&Held>) -> BTreeSet<String> {
+        let is_project = held.is_some_and(|held| held.is_project);
         let globals = match &self.contents.globals {
             Ok(globals) => globals,
             Err(error) => {
@@ -236,7 +284,11 @@ impl Planner<'_> {
             }
         };
         let missing: BTreeSet<String> =
-            needed.into_iter().filter(|name| !self.target.roles.contains(name)).collect();
+            needed
+                .into_iter()
+                .filter(|name| !self.target.roles.contains(name))
+                .filter(|name| !is_project || !is_platform_role(name))
+                .collect();
         if missing.is_empty() || (self.options.roles && self.target.may_create_roles) {
             if !missing.is_empty() && !globals.missing.is_empty() {
                 self.warnings.extend(globals.missing.iter().map(|what| format!("not in the backup: {what}")));
@@ -263,7 +315,10 @@ fn describe(
     roles: BTreeSet<String>,
     warnings: Vec<String>,
     work: Work,
+    reconciled: Option<Reconciled>,
 ) -> RestorePlan {
+    let reconciled_tables = reconciled.as_ref().map(|found| found.keep.clone());
+    let Reconciled { equal, differs, platform, .. } = reconciled.unwrap_or_default();
     let manifest = &contents.manifest;
     let objects: Vec<(String, u64)> =
         inventory(&contents.archive).into_iter().map(|(kind, n)| (kind.to_lowercase(), n as u64)).collect();
@@ -282,8 +337,23 @@ fn describe(
     if !roles.is_empty() {
         summary.push(format!("create {} roles", roles.len()));
     }
+    if equal > 0 {
+        summary.push(format!("skip {equal} objects and tables that are there already"));
+    }
+    if !differs.is_empty() {
+        summary.push(format!("leave {} objects alone that differ", differs.len()));
+    }
+    if !platform.is_empty() {
+        summary.push(format!("leave out {} pieces of the platform that the target does not have", platform.len()));
+    }
+    let tables: Vec<_> = manifest
+        .tables
+        .iter()
+        .filter(|table| reconciled_tables.as_ref().is_none_or(|keep| keep.contains(&table.dump_id)))
+        .collect();
     summary.push(format!("create {} definitions", count(Stage::Before)));
-    summary.push(format!("load {} tables with {} rows", manifest.totals.tables, manifest.totals.rows));
+    let rows: u64 = tables.iter().map(|table| table.rows).sum();
+    summary.push(format!("load {} tables with {rows} rows", tables.len()));
     if manifest.large_objects.count > 0 {
         summary.push(format!("load {} large objects", manifest.large_objects.count));
     }
@@ -302,12 +372,14 @@ fn describe(
     RestorePlan {
         summary,
         objects,
-        tables: manifest
-            .tables
+        tables: tables
             .iter()
             .map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes))
             .collect(),
         roles: roles.into_iter().collect(),
+        equal,
+        differs,
+        platform,
         warnings,
         lost: lost(manifest),
         work,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::stored::globals::{Globals, Membership, Privilege, Role, Setting};
 use basekeep_archive::{Archive, Entry};
 use basekeep_postgres::{quote_identifier, quote_literal};
+use basekeep_supabase::platform::is_platform_role;
 
 use super::names::mentioned;
 use super::target::Target;
@@ -35,6 +36,44 @@ pub(super) fn needed(
         }
     }
     needed
+}
+
+/// Settings that the platform gives each project its own values of.
+const PROJECT_SETTINGS: [&str; 2] = ["app.settings.jwt_secret", "app.settings.jwt_exp"];
+
+/// What of the globals a target does not have already. The platform's roles and settings are left out on a project.
+pub(super) fn beyond(globals: &Globals, held: &Globals, is_project: bool) -> Globals {
+    let mut beyond = globals.clone();
+    let there = |setting: &Setting| {
+        held.settings.iter().any(|other| {
+            let same_database = match (&setting.database, &other.database) {
+                (None, None) => true,
+                (Some(ours), Some(theirs)) => *ours == globals.database.name && *theirs == held.database.name,
+                _ => false,
+            };
+            same_database
+                && (&setting.role, &setting.name, &setting.value) == (&other.role, &other.name, &other.value)
+        })
+    };
+    let platforms = |setting: &Setting| {
+        is_project
+            && (setting.role.as_deref().is_some_and(is_platform_role)
+                || PROJECT_SETTINGS.contains(&setting.name.as_str()))
+    };
+    beyond.settings.retain(|setting| !there(setting) && !platforms(setting));
+    let database = &mut beyond.database;
+    if database.acl == held.database.acl || is_project {
+        // A project's database belongs to the platform as much as to the user.
+        database.acl = None;
+    }
+    if database.comment == held.database.comment {
+        database.comment = None;
+    }
+    if database.connection_limit == held.database.connection_limit {
+        database.connection_limit = -1;
+    }
+    database.security_labels.retain(|label| !held.database.security_labels.contains(label));
+    beyond
 }
 
 fn kind(entry: &Entry) -> &str {

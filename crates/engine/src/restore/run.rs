@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use basekeep_postgres::{Client, ConnectOptions};
 use basekeep_repository::Repository;
 
+use super::after::After;
 use super::definitions::{reason, run_stage, run_step};
 use super::outcome::Outcomes;
 use super::rows::Counters;
 use super::session::{Connections, is_lost};
 use super::work::{Action, Stage, Step, Work};
-use super::{RestoreReport, parallel, target};
+use super::{FailedObject, RestoreReport, parallel, target};
 use crate::words::counted;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, Progress, ResultExt};
 
@@ -40,7 +41,8 @@ pub(super) async fn run(
     let started = Instant::now();
     let name = work.target.database().to_owned();
     let created = work.create.is_some();
-    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings } = work;
+    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, replica, lost, after } =
+        work;
     let run = Arc::new(Run {
         repository: repository.clone(),
         connections: Connections::new(target.clone(), &setup),
@@ -52,7 +54,11 @@ pub(super) async fn run(
     });
     warnings.into_iter().for_each(|warning| run.outcomes.warn("target", warning));
 
-    let rest = Rest { roles, database, borrowed };
+    for FailedObject { object, reason, skipped } in lost {
+        run.outcomes.lost(object, reason, skipped);
+    }
+
+    let rest = Rest { roles, database, borrowed, replica, after };
     let work = async {
         if let Some(options) = &create {
             run.create_database(&target, options).await?;
@@ -83,6 +89,8 @@ struct Rest {
     roles: Vec<Step>,
     database: Vec<Step>,
     borrowed: Vec<String>,
+    replica: bool,
+    after: Option<After>,
 }
 
 impl Run {
@@ -126,7 +134,13 @@ impl Run {
         run_stage(self, &mut client, Stage::Values).await?;
         step.end(counted(self.outcomes.report().objects, "object", "objects"));
 
+        if rest.replica {
+            self.connections.keep_triggers_quiet(true);
+            client.close().await;
+            client = self.connections.reopen().await.doing(|| "reconnect to the target")?;
+        }
         parallel::run(self, client).await?;
+        self.connections.keep_triggers_quiet(false);
 
         let mut client = self.connections.reopen().await.doing(|| "reconnect to the target")?;
         let step = self.begin("grants");
@@ -138,6 +152,11 @@ impl Run {
             step.end(counted(self.count(Stage::Last) as u64, "object", "objects"));
         }
         self.run_aside(&mut client, &rest.database).await?;
+        if let Some(after) = &rest.after {
+            let step = self.begin("comparison");
+            after.look(self, &mut client).await?;
+            step.end("definitions and references".into());
+        }
         self.give_back(&mut client, &rest.borrowed).await;
         self.flush(&mut client).await;
         client.close().await;

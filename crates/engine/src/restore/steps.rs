@@ -8,6 +8,7 @@ use basekeep_repository::{Repository, Snapshot};
 
 use super::contents::{Contents, blobs_toc};
 use super::names::CopyStatement;
+use super::reconcile::{Load, Reconciled};
 use super::rows;
 use super::schedule::Need;
 use super::work::{Action, LargeObject, LargeObjects, Stage, Statement, Step, Table};
@@ -20,9 +21,11 @@ pub(super) async fn make(
     snapshot: &Snapshot,
     contents: &Contents,
     options: &archive::RestoreOptions,
+    reconciled: Option<&Reconciled>,
 ) -> Result<Vec<Step>, EngineError> {
     let archive = &contents.archive;
-    let plan = archive::plan(archive, options, &|_| true);
+    let selected = |entry: &Entry| reconciled.is_none_or(|found| found.keep.contains(&entry.dump_id));
+    let plan = archive::plan(archive, options, &selected);
     let tables: HashMap<i32, &manifest::Table> =
         contents.manifest.tables.iter().map(|table| (table.dump_id, table)).collect();
     let blob_steps = plan.steps.iter().filter(|step| step.kind == StepKind::LargeObjects).count();
@@ -33,7 +36,10 @@ pub(super) async fn make(
         let entry = &archive.entries[planned.entry];
         let action = match planned.kind {
             StepKind::Sql | StepKind::SequenceSet => sql(archive, entry, options),
-            StepKind::TableData => table(contents, entry, tables.get(&entry.dump_id).copied()),
+            StepKind::TableData => {
+                let load = reconciled.and_then(|found| found.loads.get(&entry.dump_id).copied());
+                table(contents, entry, tables.get(&entry.dump_id).copied(), load)
+            }
             StepKind::LargeObjects => {
                 let expected = (blob_steps == 1).then(|| contents.manifest.large_objects.digest.clone());
                 large_objects(repository, snapshot, contents, entry, expected).await?
@@ -123,7 +129,12 @@ fn sql(archive: &Archive, entry: &Entry, options: &archive::RestoreOptions) -> A
     Action::Sql(statements)
 }
 
-fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>) -> Action {
+fn table(
+    contents: &Contents,
+    entry: &Entry,
+    stored: Option<&manifest::Table>,
+    load: Option<Load>,
+) -> Action {
     let copy_sql = entry.copy_stmt.as_ref().map(|text| text.to_string()).unwrap_or_default();
     let Some(copy) = CopyStatement::parse(&copy_sql) else {
         return Action::Impossible("the archive has no COPY statement for it".into());
@@ -141,12 +152,16 @@ fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>) -
     };
     let index = contents.ranges.as_ref().ok().and_then(|ranges| ranges.get(&stored.file));
     let via_root = entry.is_load_via_partition_root() || stored.load_via_root.is_some();
-    // Several loads into one root cannot be told apart afterwards, so each is one transaction.
-    let index = index.map(Vec::as_slice).filter(|_| !via_root && stored.extension.is_none());
+    // Several loads into one root cannot be told apart afterwards, so each is one transaction; nor can rows from those that
+    // a table had.
+    let own = !via_root && stored.extension.is_none() && load.is_none();
+    let index = index.map(Vec::as_slice).filter(|_| own);
     Action::Table(Table {
         copy_sql: copy_sql.trim_end().trim_end_matches(';').to_owned(),
         relation: copy.relation,
-        own: !via_root && stored.extension.is_none(),
+        own,
+        load,
+        columns: copy.columns,
         units: if stored.rows == 0 { Vec::new() } else { rows::units(total, blobs.len(), index) },
         blobs: blobs.to_vec(),
     })

@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub(super) superuser: bool,
     pub(super) may_create_roles: bool,
     pub(super) may_create_databases: bool,
+    /// Whether the role has the rights of the connected database's owner.
+    pub(super) owns_database: bool,
     /// All roles there are.
     pub(super) roles: BTreeSet<String>,
     /// Roles that the restoring one may act as.
@@ -63,6 +65,11 @@ pub(super) async fn connect(options: &ConnectOptions, create_database: bool) -> 
 }
 
 impl Target {
+    /// Whether the restoring role can give objects to this one, or act as it.
+    pub(super) fn may_give_to(&self, role: &str) -> bool {
+        self.superuser || self.member_of.contains(role)
+    }
+
     /// Reads the facts. Works as an unprivileged role.
     pub(super) async fn read(client: &mut Client) -> Result<Self, EngineError> {
         let mut target = Self::facts(client).await?;
@@ -84,6 +91,8 @@ impl Target {
         .await?;
         target.locales.extend(["C".to_owned(), "POSIX".to_owned()]);
         target.read_extensions(client).await?;
+        let database = client.options().database().to_owned();
+        target.owns_database = owns_database(client, &database).await?;
         Ok(target)
     }
 
@@ -161,7 +170,7 @@ pub(super) async fn contents(client: &mut Client) -> Result<Vec<String>, EngineE
 }
 
 /// Whether the connected role owns the database `name`.
-pub(super) async fn owns_database(client: &mut Client, name: &str) -> Result<bool, EngineError> {
+async fn owns_database(client: &mut Client, name: &str) -> Result<bool, EngineError> {
     let sql = format!(
         "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = {}",
         quote_literal(name)

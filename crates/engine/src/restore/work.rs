@@ -3,7 +3,10 @@
 use basekeep_postgres::ConnectOptions;
 use basekeep_repository::BlobId;
 
+use super::FailedObject;
+use super::after::After;
 use super::database::DatabaseOptions;
+use super::reconcile::Load;
 use super::rows::Unit;
 use super::schedule::Need;
 
@@ -26,6 +29,12 @@ pub(crate) struct Work {
     pub(super) jobs: usize,
     /// Known beforehand, repeated in the report.
     pub(super) warnings: Vec<String>,
+    /// Rows go into tables that are there, where no trigger may act on them.
+    pub(super) replica: bool,
+    /// What is known beforehand not to come back.
+    pub(super) lost: Vec<FailedObject>,
+    /// What is looked at once everything is there.
+    pub(super) after: Option<After>,
 }
 
 impl Work {
@@ -111,6 +120,9 @@ pub(super) struct Table {
     pub(super) relation: String,
     /// Whether it can be emptied when only a part of its rows came: not when others load into it, too.
     pub(super) own: bool,
+    /// How the rows go in when the table was there before.
+    pub(super) load: Option<Load>,
+    pub(super) columns: Vec<String>,
     pub(super) blobs: Vec<BlobId>,
     pub(super) units: Vec<Unit>,
 }
