@@ -3,8 +3,8 @@
 use std::process::Stdio;
 
 use basekeep_archive::Archive;
-use basekeep_postgres::{ConnectOptions, quote_identifier};
 use basekeep_postgres::cluster::PgDump;
+use basekeep_postgres::{ConnectOptions, quote_identifier};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 

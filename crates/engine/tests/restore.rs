@@ -3,5 +3,6 @@
 mod failures;
 mod interrupts;
 mod round_trip;
+mod supabase;
 mod targets;
 mod unprivileged;

@@ -49,14 +49,17 @@ pub(crate) async fn backed_up_as(database: &TestDatabase, role: &str) -> Backup 
     back_up(database, source).await
 }
 
+/// Where the programs of one version are.
+pub(crate) fn programs(major: u32) -> Environment {
+    let programs = tool("pg_dump", major);
+    let folder = programs.parent().unwrap().display().to_string();
+    Environment { vars: [("BASEKEEP_POSTGRES_BIN".to_owned(), folder)].into(), home: None, user: None }
+}
+
 /// Backs a source on this database's server up.
 pub(crate) async fn back_up(database: &TestDatabase, source: Source) -> Backup {
     let repository = repository().await;
-    let major = database.cluster().server().major;
-    let programs = tool("pg_dump", major);
-    let folder = programs.parent().unwrap().display().to_string();
-    let environment =
-        Environment { vars: [("BASEKEEP_POSTGRES_BIN".to_owned(), folder)].into(), home: None, user: None };
+    let environment = programs(database.cluster().server().major);
     let options = BackupOptions { environment: Some(environment), ..BackupOptions::default() };
     let report = backup(&repository, &source, &options, Arc::new(Events::default()), &Interrupt::never())
         .await

@@ -60,11 +60,8 @@ fn by_itself(entry: &Entry) -> Belongs {
         b"PUBLICATION TABLE" | b"PUBLICATION TABLES IN SCHEMA" => by_platform && in_platform,
         b"DEFAULT ACL" => by_platform,
         b"POLICY" => false,
-        b"TRIGGER" if by_platform && in_platform => {
-            trigger_function_schema(entry).is_none_or(|schema| {
-                is_platform_schema(&schema) && !TRIGGER_SCHEMAS.contains(&schema.as_str())
-            })
-        }
+        b"TRIGGER" if by_platform && in_platform => trigger_function_schema(entry)
+            .is_none_or(|schema| is_platform_schema(&schema) && !TRIGGER_SCHEMAS.contains(&schema.as_str())),
         _ => by_platform && in_platform,
     };
     if platform { Belongs::Platform } else { Belongs::User }
@@ -179,12 +176,9 @@ mod tests {
         (comment.dump_id, comment.dependencies) = (9, vec![8]);
         let mut rows = entry("TABLE DATA", "auth", "users", "postgres");
         (rows.dump_id, rows.dependencies) = (10, vec![7]);
-        let mut archive = Archive::parse(include_bytes!("../../archive/tests/fixtures/small-18.toc.dat"))
-            .unwrap();
+        let mut archive =
+            Archive::parse(include_bytes!("../../archive/tests/fixtures/small-18.toc.dat")).unwrap();
         archive.entries = vec![table, trigger, comment, rows];
-        assert_eq!(
-            belonging(&archive),
-            [Belongs::Platform, Belongs::User, Belongs::User, Belongs::Platform]
-        );
+        assert_eq!(belonging(&archive), [Belongs::Platform, Belongs::User, Belongs::User, Belongs::Platform]);
     }
 }

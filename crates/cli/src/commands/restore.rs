@@ -1,9 +1,9 @@
 //! `basekeep restore`: a snapshot back into a database.
 
 use basekeep_engine::postgres::ConnectOptions;
-use basekeep_engine::restore::{self, RestoreOptions, RestorePlan, RestoreReport};
+use basekeep_engine::restore::{self, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
 use basekeep_engine::{EngineError, listing};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -12,17 +12,19 @@ use crate::output::table::{Align, Table, clean};
 use crate::output::{JSON_VERSION, units};
 use crate::{confirm, progress};
 
-/// Restore a snapshot into an empty or a new database
+/// Restore a snapshot into an empty or new database, or into a Supabase project
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "The plan is printed and the target's database name is asked for, unless --yes is given. \
-                             Objects that could not be restored are listed, and the exit code is 3."
+                             Objects that could not be restored are listed, and the exit code is 3.\n\n\
+                             A fresh Supabase project counts as empty: what the platform made there is left alone. \
+                             Cron jobs and webhooks come back switched off unless they are enabled."
 )]
 pub(crate) struct Restore {
     /// An id, its beginning, or `latest`
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// The target: a postgresql:// URL or a name from basekeep.toml; its database must be empty
+    /// The target: a postgresql:// URL or a name from basekeep.toml; its database must be empty, or a fresh Supabase project
     #[arg(long, value_name = "URL|SOURCE")]
     to: String,
     /// The source that `latest` means
@@ -31,6 +33,24 @@ pub(crate) struct Restore {
     /// Create the target's database first; it must not exist
     #[arg(long)]
     create_database: bool,
+    /// What the target may hold already
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Empty)]
+    mode: Mode,
+    /// With --mode merge: what happens to a row whose key the target has with other values
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Keep)]
+    on_conflict: Conflict,
+    /// Go on with a restore that ended early: what is there is skipped
+    #[arg(long, conflicts_with_all = ["mode", "create_database"])]
+    resume: bool,
+    /// Replace functions, views, triggers and policies that the target has otherwise
+    #[arg(long)]
+    replace: bool,
+    /// Let cron jobs run; otherwise they are made inactive
+    #[arg(long)]
+    enable_cron: bool,
+    /// Let webhooks call; otherwise their triggers are made disabled
+    #[arg(long)]
+    enable_webhooks: bool,
     /// Print the plan and stop
     #[arg(long)]
     dry_run: bool,
@@ -54,6 +74,26 @@ pub(crate) struct Restore {
     jobs: Option<u16>,
 }
 
+/// What the target may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Nothing, or what a fresh Supabase project has
+    Empty,
+    /// Definitions and rows: the snapshot's are put in beside them
+    Merge,
+}
+
+/// Whose row stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Conflict {
+    /// The target's
+    Keep,
+    /// The snapshot's
+    Replace,
+    /// Neither: the table's rows are not restored
+    Fail,
+}
+
 #[derive(Serialize)]
 struct PlanDocument<'a> {
     version: u32,
@@ -63,6 +103,9 @@ struct PlanDocument<'a> {
     objects: Vec<CountDocument<'a>>,
     tables: Vec<TableDocument<'a>>,
     roles: &'a [String],
+    equal: u64,
+    differs: Vec<LostDocument<'a>>,
+    platform: Vec<LostDocument<'a>>,
     lost: Vec<LostDocument<'a>>,
     warnings: &'a [String],
 }
@@ -87,6 +130,8 @@ struct Document<'a> {
     objects: u64,
     tables: u64,
     rows: u64,
+    unchanged: u64,
+    conflicting: u64,
     bytes: u64,
     large_objects: u64,
     seconds: f64,
@@ -168,6 +213,18 @@ fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
         roles: !command.no_roles,
         tablespaces: !command.no_tablespaces,
         jobs: command.jobs.map(usize::from),
+        mode: match (command.resume, command.mode) {
+            (true, _) => restore::Mode::Resume,
+            (false, Mode::Empty) => restore::Mode::Empty,
+            (false, Mode::Merge) => restore::Mode::Merge(match command.on_conflict {
+                Conflict::Keep => OnConflict::Keep,
+                Conflict::Replace => OnConflict::Replace,
+                Conflict::Fail => OnConflict::Fail,
+            }),
+        },
+        replace: command.replace,
+        enable_cron: command.enable_cron,
+        enable_webhooks: command.enable_webhooks,
         ..RestoreOptions::new(target)
     }
 }
@@ -183,6 +240,9 @@ fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -
         objects: plan.objects.iter().map(|(kind, count)| CountDocument { kind, count: *count }).collect(),
         tables: tables.collect(),
         roles: &plan.roles,
+        equal: plan.equal,
+        differs: lost_documents(&plan.differs),
+        platform: lost_documents(&plan.platform),
         lost: lost_documents(&plan.lost),
         warnings: &plan.warnings,
     }
@@ -192,6 +252,12 @@ fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
     let mut text = format!("{title}\n");
     for line in &plan.summary {
         text += &format!("  {}\n", clean(line));
+    }
+    for (what, reason) in &plan.differs {
+        text += &format!("  differs, left alone: {}: {}\n", clean(what), clean(reason));
+    }
+    for (what, reason) in plan.platform.iter().filter(|_| in_full) {
+        text += &format!("  left out: {}: {}\n", clean(what), clean(reason));
     }
     if in_full && !plan.tables.is_empty() {
         let mut table = Table::new(&[("table", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);
@@ -244,6 +310,8 @@ fn document<'a>(
         objects: report.objects,
         tables: report.tables,
         rows: report.rows,
+        unchanged: report.unchanged,
+        conflicting: report.conflicting,
         bytes: report.bytes,
         large_objects: report.large_objects,
         seconds: report.elapsed.as_secs_f64(),
@@ -271,6 +339,13 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String 
         0 => String::new(),
         lost => format!(", without {} that damage took (named above)", units::counted(lost, "part", "parts")),
     };
+    if report.unchanged + report.conflicting > 0 {
+        text += &format!(
+            "{} were there already, {} with other values\n",
+            units::counted(report.unchanged + report.conflicting, "row", "rows"),
+            units::count(report.conflicting)
+        );
+    }
     text += &format!(
         "restored into {}: {}, {}, {}, {} in {}{not_restored}{without}\n",
         target.redacted(),

@@ -59,7 +59,8 @@ impl After {
         if self.is_project {
             // The API learns of new tables by this; event triggers that do it have not fired on all of them.
             if let Err(error) = client.execute("NOTIFY pgrst, 'reload schema'").await {
-                run.outcomes.warn("api-not-told", format!("the API was not told of the tables: {}", reason(&error)));
+                run.outcomes
+                    .warn("api-not-told", format!("the API was not told of the tables: {}", reason(&error)));
             }
         }
         for (schema, table) in &self.loaded {

@@ -12,6 +12,10 @@ use crate::{EngineError, ResultExt};
 const BATCH_STEPS: usize = 50;
 const BATCH_BYTES: usize = 64 << 10;
 
+/// `deadlock_detected`: the server ended one of two that waited for each other. It can be tried again.
+const DEADLOCK: &str = "40P01";
+const MOST_DEADLOCKS: u32 = 10;
+
 /// Runs the steps of one stage in order. Objects that fail are in the outcomes; an error means that the target is gone.
 pub(super) async fn run_stage(run: &Run, client: &mut Client, stage: Stage) -> Result<(), EngineError> {
     let steps: Vec<usize> = (0..run.steps.len()).filter(|&n| run.steps[n].stage == stage).collect();
@@ -100,9 +104,14 @@ async fn reconnect(run: &Run, client: &mut Client) -> Result<(), EngineError> {
 pub(super) async fn run_step(run: &Run, client: &mut Client, step: &Step) -> Result<(), Error> {
     let statements = statements(step);
     let text: String = statements.iter().map(|s| terminated(&s.sql)).collect();
-    let error = match client.execute(&text).await {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
+    let mut tries = 0;
+    let error = loop {
+        match client.execute(&text).await {
+            Ok(()) => return Ok(()),
+            // A policy, a trigger or a rule may use other tables than its own, which the plan does not know.
+            Err(error) if error.sqlstate() == Some(DEADLOCK) && tries < MOST_DEADLOCKS => tries += 1,
+            Err(error) => break error,
+        }
     };
     if is_lost(&error) || statements.iter().all(|s| s.part.is_none()) {
         return Err(error);

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use basekeep_postgres::{Client, Error, quote_identifier, quote_literal};
 use basekeep_repository::Repository;
 
+use super::OnConflict;
 use super::rows::{self, Counters, LoadError};
 use super::work::Table;
-use super::OnConflict;
 
 /// The temporary table that rows are loaded into.
 const STAGE: &str = "pg_temp.basekeep_stage";
@@ -35,7 +35,11 @@ pub(super) async fn merge(
     match result {
         Ok(merged) => {
             client.execute("COMMIT").await.map_err(|error| {
-                if super::session::is_lost(&error) { LoadError::Unknown(error) } else { LoadError::Server(error) }
+                if super::session::is_lost(&error) {
+                    LoadError::Unknown(error)
+                } else {
+                    LoadError::Server(error)
+                }
             })?;
             Ok(merged)
         }
@@ -81,7 +85,7 @@ async fn by_key(
 ) -> Result<Merged, LoadError> {
     let relation = &table.relation;
     let joined: Vec<String> =
-        key.iter().map(quote).map(|name| format!("t.{name} = s.{name}")).collect();
+        key.iter().map(|name| quote_identifier(name)).map(|name| format!("t.{name} = s.{name}")).collect();
     let joined = joined.join(" AND ");
     let (ours, theirs) = (as_text("s", &table.columns), as_text("t", &table.columns));
     let sql = format!(
@@ -95,7 +99,9 @@ async fn by_key(
     };
     let (unchanged, conflicting) = (count(0), count(1));
     if conflicting > 0 && on_conflict == OnConflict::Fail {
-        return Err(LoadError::Different(format!("{conflicting} rows have keys that the target has with other values")));
+        return Err(LoadError::Different(format!(
+            "{conflicting} rows have keys that the target has with other values"
+        )));
     }
     let list = list(&table.columns);
     if conflicting > 0 && on_conflict == OnConflict::Replace {
@@ -103,7 +109,7 @@ async fn by_key(
             .columns
             .iter()
             .filter(|name| !key.contains(name))
-            .map(quote)
+            .map(|name| quote_identifier(name))
             .map(|name| format!("{name} = s.{name}"))
             .collect();
         if !others.is_empty() {
@@ -127,7 +133,9 @@ async fn by_key(
     // What is left met another unique key of the table.
     let refused = all.saturating_sub(inserted + unchanged + conflicting);
     if refused > 0 && on_conflict != OnConflict::Keep {
-        return Err(LoadError::Different(format!("{refused} rows meet another unique key of the target's rows")));
+        return Err(LoadError::Different(format!(
+            "{refused} rows meet another unique key of the target's rows"
+        )));
     }
     Ok(Merged { inserted, unchanged, conflicting: conflicting + refused })
 }
@@ -175,16 +183,13 @@ async fn key(client: &mut Client, relation: &str, columns: &[String]) -> Result<
 
 /// A row as one text, whatever types it has.
 fn as_text(alias: &str, columns: &[String]) -> String {
-    let columns: Vec<String> = columns.iter().map(|name| format!("{alias}.{}", quote_identifier(name))).collect();
+    let columns: Vec<String> =
+        columns.iter().map(|name| format!("{alias}.{}", quote_identifier(name))).collect();
     format!("ROW({})::pg_catalog.text", columns.join(", "))
 }
 
-fn quote(name: &String) -> String {
-    quote_identifier(name)
-}
-
 fn list(columns: &[String]) -> String {
-    columns.iter().map(quote).collect::<Vec<_>>().join(", ")
+    columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ")
 }
 
 impl Merged {

@@ -12,7 +12,7 @@ use super::definitions::{reason, run_step};
 use super::reconcile::Load;
 use super::run::Run;
 use super::schedule::{Next, Schedule, State, Task};
-use super::session::is_lost;
+use super::session::{AGAIN, QUIET, is_lost};
 use super::work::{Action, Stage, Step, Table};
 use super::{OnConflict, large_objects, merge, rows};
 use crate::words::counted;
@@ -210,8 +210,17 @@ impl Shared {
             Action::LargeObjects(objects) => large_objects::write(&run.repository, client, objects)
                 .await
                 .map_err(|error| Failure { lost: error.is_lost(), reason: error.to_string() }),
-            Action::Table(table @ Table { load: Some(Load::Merge(on_conflict)), .. }) => {
-                self.merge(client, table, *on_conflict).await
+            Action::Table(table @ Table { load: Some(load), .. }) => {
+                // Its triggers are there already, and foreign keys may lead to rows that come later.
+                client.execute(QUIET).await.map_err(|error| Failure::of(&error))?;
+                let result = match load {
+                    Load::Merge(on_conflict) => self.merge(client, table, *on_conflict).await,
+                    Load::AtOnce => self.rows(client, task, table, unit).await,
+                };
+                if client.is_usable() {
+                    client.execute(AGAIN).await.map_err(|error| Failure::of(&error))?;
+                }
+                result
             }
             Action::Table(table) => self.rows(client, task, table, unit).await,
             Action::Impossible(reason) => Err(Failure { reason: reason.clone(), lost: false }),
@@ -236,7 +245,11 @@ impl Shared {
             let error = match loaded {
                 Ok(()) => return Ok(()),
                 // The end was not sent, so the server has nothing of it.
-                Err(rows::LoadError::Server(error)) if is_lost(&error) && attempt < RETRIES => error,
+                Err(rows::LoadError::Server(error))
+                    if is_lost(&error) && attempt < RETRIES && table.load.is_none() =>
+                {
+                    error
+                }
                 Err(error) => {
                     let lost = matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
                     return Err(Failure { reason: error.to_string(), lost });
@@ -264,7 +277,8 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                let lost = matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
+                let lost =
+                    matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
                 Err(Failure { reason: error.to_string(), lost })
             }
         }

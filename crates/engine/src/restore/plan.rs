@@ -96,7 +96,6 @@ pub(crate) async fn make(
         borrowed,
         jobs: jobs(options, &target),
         warnings: warnings.clone(),
-        replica: held.as_ref().is_some_and(|held| held.may_replicate),
         lost: reconciled.as_ref().map(|found| found.lost.clone()).unwrap_or_default(),
         after: reconciled.as_ref().and_then(|found| After::new(options, found, &contents, is_project)),
     };
@@ -283,12 +282,11 @@ impl Planner<'_> {
                 roles::needed(&self.contents.archive, globals, self.options.owner, self.options.privileges)
             }
         };
-        let missing: BTreeSet<String> =
-            needed
-                .into_iter()
-                .filter(|name| !self.target.roles.contains(name))
-                .filter(|name| !is_project || !is_platform_role(name))
-                .collect();
+        let missing: BTreeSet<String> = needed
+            .into_iter()
+            .filter(|name| !self.target.roles.contains(name))
+            .filter(|name| !is_project || !is_platform_role(name))
+            .collect();
         if missing.is_empty() || (self.options.roles && self.target.may_create_roles) {
             if !missing.is_empty() && !globals.missing.is_empty() {
                 self.warnings.extend(globals.missing.iter().map(|what| format!("not in the backup: {what}")));
@@ -344,7 +342,10 @@ fn describe(
         summary.push(format!("leave {} objects alone that differ", differs.len()));
     }
     if !platform.is_empty() {
-        summary.push(format!("leave out {} pieces of the platform that the target does not have", platform.len()));
+        summary.push(format!(
+            "leave out {} pieces of the platform that the target does not have",
+            platform.len()
+        ));
     }
     let tables: Vec<_> = manifest
         .tables
@@ -372,10 +373,7 @@ fn describe(
     RestorePlan {
         summary,
         objects,
-        tables: tables
-            .iter()
-            .map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes))
-            .collect(),
+        tables: tables.iter().map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes)).collect(),
         roles: roles.into_iter().collect(),
         equal,
         differs,

@@ -34,6 +34,8 @@ pub(super) struct Reconciled {
     pub(super) platform: Vec<(String, String)>,
     /// The user's, and known not to come back.
     pub(super) lost: Vec<FailedObject>,
+    /// Dump ids of what the target's platform lacks.
+    absent: HashSet<i32>,
     pub(super) warnings: Vec<String>,
     /// What the user's definitions should be afterwards.
     pub(super) expected: Option<Archive>,
@@ -78,6 +80,9 @@ pub(super) fn definitions(
         {
             continue;
         }
+        if entry.dependencies.iter().any(|id| result.absent.contains(id)) {
+            continue;
+        }
         let with_object = entry.dependencies.iter().any(|id| created.contains(id));
         let state = states.get(&entry.identity()).cloned();
         let known = entry.dependencies.iter().any(|id| parents.contains_key(id));
@@ -94,21 +99,11 @@ pub(super) fn definitions(
 
 /// Whose each entry is; on a target that is no project everything is the user's.
 fn whose(archive: &Archive, held: &Held) -> Vec<Belongs> {
-    if held.is_project {
-        objects::belonging(archive)
-    } else {
-        vec![Belongs::User; archive.entries.len()]
-    }
+    if held.is_project { objects::belonging(archive) } else { vec![Belongs::User; archive.entries.len()] }
 }
 
 /// The user's objects that belong to roles of the platform become the restoring role's: it cannot give them away.
-fn adopt(
-    archive: &mut Archive,
-    whose: &[Belongs],
-    held: &Held,
-    target: &Target,
-    result: &mut Reconciled,
-) {
+fn adopt(archive: &mut Archive, whose: &[Belongs], held: &Held, target: &Target, result: &mut Reconciled) {
     if !held.is_project || target.superuser {
         return;
     }
@@ -188,11 +183,16 @@ impl Decisions<'_> {
             Some(_) if self.held.is_project && entry.desc == "COMMENT" && about_extension => {}
             Some(DifferenceKind::OnlyInA) if self.is_users(index) => self.create(entry, result),
             Some(DifferenceKind::OnlyInA) => {
-                if !self.is_hidden(entry) {
+                let about_missing = entry.dependencies.iter().any(|id| result.absent.contains(id));
+                result.absent.insert(entry.dump_id);
+                // What is about a missing table goes without saying.
+                if !self.is_hidden(entry) && !about_missing {
                     result.platform.push((entry.display(), "the target's platform has none".into()));
                 }
             }
-            Some(DifferenceKind::Changed { .. }) if entry.desc == "COMMENT" && self.is_users(index) && self.may_change() => {
+            Some(DifferenceKind::Changed { .. })
+                if entry.desc == "COMMENT" && self.is_users(index) && self.may_change() =>
+            {
                 result.keep.insert(entry.dump_id);
             }
             Some(DifferenceKind::Changed { b, .. }) => self.changed(index, entry, b, result),
@@ -238,7 +238,9 @@ impl Decisions<'_> {
         }
         let reason = match (users, self.options.replace) {
             (false, _) => "the target's platform has another one",
-            (true, false) => "the target has another one: --replace would replace functions, views, triggers and policies",
+            (true, false) => {
+                "the target has another one: --replace would replace functions, views, triggers and policies"
+            }
             (true, true) => "the target has another one, and what may depend on it is not put at risk",
         };
         result.differs.push((entry.display(), reason.into()));
@@ -264,11 +266,10 @@ impl Decisions<'_> {
 /// Adds a trigger's `ENABLE` or `DISABLE` to its definition, or puts it in its place.
 fn switch(entry: &mut Entry, how: &str, add: bool) {
     let dropped = entry.drop_stmt.as_ref().map(ToString::to_string).unwrap_or_default();
-    let parts = dropped
-        .trim_end()
-        .trim_end_matches(';')
-        .strip_prefix("DROP TRIGGER ")
-        .and_then(|rest| rest.split_once(" ON ").map(|(name, table)| (name.to_owned(), table.to_owned())));
+    let parts =
+        dropped.trim_end().trim_end_matches(';').strip_prefix("DROP TRIGGER ").and_then(|rest| {
+            rest.split_once(" ON ").map(|(name, table)| (name.to_owned(), table.to_owned()))
+        });
     let Some((name, table)) = parts else { return };
     let sql = format!("ALTER TABLE {table} {how} TRIGGER {name};\n");
     let before = entry.defn.take().filter(|_| add).map(|text| text.to_string()).unwrap_or_default();

@@ -41,8 +41,7 @@ pub(super) async fn run(
     let started = Instant::now();
     let name = work.target.database().to_owned();
     let created = work.create.is_some();
-    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, replica, lost, after } =
-        work;
+    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, lost, after } = work;
     let run = Arc::new(Run {
         repository: repository.clone(),
         connections: Connections::new(target.clone(), &setup),
@@ -58,7 +57,7 @@ pub(super) async fn run(
         run.outcomes.lost(object, reason, skipped);
     }
 
-    let rest = Rest { roles, database, borrowed, replica, after };
+    let rest = Rest { roles, database, borrowed, after };
     let work = async {
         if let Some(options) = &create {
             run.create_database(&target, options).await?;
@@ -89,7 +88,6 @@ struct Rest {
     roles: Vec<Step>,
     database: Vec<Step>,
     borrowed: Vec<String>,
-    replica: bool,
     after: Option<After>,
 }
 
@@ -134,13 +132,7 @@ impl Run {
         run_stage(self, &mut client, Stage::Values).await?;
         step.end(counted(self.outcomes.report().objects, "object", "objects"));
 
-        if rest.replica {
-            self.connections.keep_triggers_quiet(true);
-            client.close().await;
-            client = self.connections.reopen().await.doing(|| "reconnect to the target")?;
-        }
         parallel::run(self, client).await?;
-        self.connections.keep_triggers_quiet(false);
 
         let mut client = self.connections.reopen().await.doing(|| "reconnect to the target")?;
         let step = self.begin("grants");

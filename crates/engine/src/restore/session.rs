@@ -1,6 +1,5 @@
 //! Connections to the target: set up as pg_restore sets its own up, remembered so that an interrupt can cancel what they do.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_c
      WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144";
 
 /// Keeps ordinary triggers, rules and the checks of foreign keys from acting on rows.
-const QUIET: &str = "SET session_replication_role = replica";
+pub(super) const QUIET: &str = "SET session_replication_role = replica";
+pub(super) const AGAIN: &str = "RESET session_replication_role";
 
 /// How long an interrupt waits for the server to take the request to cancel.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
@@ -34,7 +34,6 @@ pub(super) struct Connections {
     options: ConnectOptions,
     setup: Vec<String>,
     tokens: Mutex<Vec<CancelToken>>,
-    quiet: AtomicBool,
 }
 
 impl Connections {
@@ -47,7 +46,7 @@ impl Connections {
             .filter(|s| !s.is_empty())
             .map(str::to_owned)
             .collect();
-        Self { options, setup, tokens: Mutex::default(), quiet: AtomicBool::new(false) }
+        Self { options, setup, tokens: Mutex::default() }
     }
 
     /// The options of the target's database.
@@ -72,15 +71,7 @@ impl Connections {
             }
         }
         client.execute(SETTINGS).await?;
-        if self.quiet.load(Relaxed) {
-            client.execute(QUIET).await?;
-        }
         Ok(client)
-    }
-
-    /// Whether triggers are kept from firing on connections that are opened from now on.
-    pub(super) fn keep_triggers_quiet(&self, yes: bool) {
-        self.quiet.store(yes, Relaxed);
     }
 
     /// A connection in place of a lost one.

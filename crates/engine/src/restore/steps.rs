@@ -15,6 +15,9 @@ use super::work::{Action, LargeObject, LargeObjects, Stage, Statement, Step, Tab
 use crate::EngineError;
 use crate::stored::manifest;
 
+/// Stands among dump ids, which are greater than zero, for the lock that all policies take.
+const POLICIES: i32 = -1;
+
 /// The steps of the whole archive.
 pub(super) async fn make(
     repository: &Repository,
@@ -53,12 +56,21 @@ pub(super) async fn make(
             stage,
             action,
             after,
-            exclusive: planned.exclusive.clone(),
+            exclusive: exclusive(planned, entry),
             shared: planned.uses.iter().filter(|id| !planned.exclusive.contains(id)).copied().collect(),
             weight,
         });
     }
     Ok(steps)
+}
+
+/// What a step locks. Policies name other tables than their own, so one waits for the other: they are quick.
+fn exclusive(planned: &archive::Step, entry: &Entry) -> Vec<i32> {
+    let mut locked = planned.exclusive.clone();
+    if entry.desc == "POLICY" {
+        locked.push(POLICIES);
+    }
+    locked
 }
 
 /// What a step waits for, and of that, what it cannot do without. The archive's plan adds edges that only keep its order;
@@ -129,12 +141,7 @@ fn sql(archive: &Archive, entry: &Entry, options: &archive::RestoreOptions) -> A
     Action::Sql(statements)
 }
 
-fn table(
-    contents: &Contents,
-    entry: &Entry,
-    stored: Option<&manifest::Table>,
-    load: Option<Load>,
-) -> Action {
+fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>, load: Option<Load>) -> Action {
     let copy_sql = entry.copy_stmt.as_ref().map(|text| text.to_string()).unwrap_or_default();
     let Some(copy) = CopyStatement::parse(&copy_sql) else {
         return Action::Impossible("the archive has no COPY statement for it".into());

@@ -29,8 +29,6 @@ pub(crate) struct Work {
     pub(super) jobs: usize,
     /// Known beforehand, repeated in the report.
     pub(super) warnings: Vec<String>,
-    /// Rows go into tables that are there, where no trigger may act on them.
-    pub(super) replica: bool,
     /// What is known beforehand not to come back.
     pub(super) lost: Vec<FailedObject>,
     /// What is looked at once everything is there.

@@ -87,7 +87,11 @@ impl Decisions<'_> {
             return self.target.superuser || self.target.owns_database;
         }
         let ours = self.target.superuser || self.target.may_give_to(&owner) || !is_platform_role(&owner);
-        if entry.desc == "DEFAULT ACL" { ours } else { ours && (known && self.is_users(index) || !self.held.is_project) }
+        if entry.desc == "DEFAULT ACL" {
+            ours
+        } else {
+            ours && (known && self.is_users(index) || !self.held.is_project)
+        }
     }
 
     fn may_act(&self, grant: &Grant) -> bool {
@@ -130,7 +134,8 @@ pub(super) fn neutral(entry: &mut Entry, defaults: &[DefaultGrant]) {
     more.retain(|grantee| !open || *grantee != "PUBLIC");
     more.sort_unstable();
     more.dedup();
-    let Some(definition) = entry.defn.as_ref().filter(|text| !text.is_empty()).map(ToString::to_string) else {
+    let Some(definition) = entry.defn.as_ref().filter(|text| !text.is_empty()).map(ToString::to_string)
+    else {
         return;
     };
     let mut sql = definition.clone();
@@ -153,9 +158,10 @@ pub(super) fn take_back(
     plan: &Decisions<'_>,
     result: &mut Reconciled,
 ) {
-    let of_project = archive.entries.iter().any(|entry| {
-        entry.desc == "SCHEMA" && entry.tag.as_ref().is_some_and(|tag| tag == "auth")
-    });
+    let of_project = archive
+        .entries
+        .iter()
+        .any(|entry| entry.desc == "SCHEMA" && entry.tag.as_ref().is_some_and(|tag| tag == "auth"));
     if !plan.held.is_project || !of_project || !plan.may_change() {
         return;
     }
@@ -170,7 +176,8 @@ pub(super) fn take_back(
         {
             continue;
         }
-        let object = entry.dependencies.iter().filter_map(|id| held.get(id)).find_map(|e| ours.get(&e.identity()));
+        let object =
+            entry.dependencies.iter().filter_map(|id| held.get(id)).find_map(|e| ours.get(&e.identity()));
         let users = match object {
             Some(index) => plan.is_users(*index) && plan.may_grant(*index, entry, true),
             None => entry.desc == "DEFAULT ACL" && plan.may_grant(usize::MAX, entry, false),

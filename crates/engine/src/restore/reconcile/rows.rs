@@ -146,7 +146,10 @@ fn obstacle(relation: &Relation, copy: &CopyStatement, held: &Held) -> Option<St
         return Some("the restoring role may not write to the table".into());
     }
     if !held.may_replicate {
-        return Some("the restoring role may not set session_replication_role, and triggers would act on the rows".into());
+        return Some(
+            "the restoring role may not set session_replication_role, and triggers would act on the rows"
+                .into(),
+        );
     }
     let generated = |name: &&String| relation.columns.get(*name).is_some_and(|column| column.generated);
     if let Some(column) = copy.columns.iter().find(generated) {
