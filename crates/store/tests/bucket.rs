@@ -44,7 +44,9 @@ impl Bucket {
         match (request.method.as_str(), request.query.get("uploadId")) {
             ("PUT", Some(id)) => {
                 let number = request.query["partNumber"].parse().unwrap();
-                self.uploads.get_mut(id).unwrap().insert(number, request.body.clone());
+                // A part may still be on its way when the upload is given up.
+                let Some(upload) = self.uploads.get_mut(id) else { return refusal(404, "NoSuchUpload") };
+                upload.insert(number, request.body.clone());
                 tagged(200)
             }
             ("PUT", None) => {
@@ -240,4 +242,43 @@ async fn the_parts_of_a_failed_upload_are_removed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(bucket.lock().unwrap().objects.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_wants_the_md5_of_uploads_gets_it() {
+    let stored = Mutex::new(HashMap::new());
+    let server = Server::start(move |request| {
+        let mut stored = stored.lock().unwrap();
+        match request.method.as_str() {
+            "PUT" if request.header("content-md5").is_empty() => answer(
+                400,
+                "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required \
+                 for Put Object requests with Object Lock parameters</Message></Error>",
+            ),
+            "PUT" => {
+                stored.insert(request.path.clone(), request.body.clone());
+                Answer { headers: vec![("etag", "\"1\"".to_owned())], ..answer(200, "") }
+            }
+            _ => match stored.get(&request.path) {
+                Some(body) => Answer {
+                    headers: vec![
+                        ("etag", "\"1\"".to_owned()),
+                        ("last-modified", "Sat, 21 Nov 2026 17:00:00 GMT".to_owned()),
+                    ],
+                    ..answer(200, body.clone())
+                },
+                None => refusal(404, "NoSuchKey"),
+            },
+        }
+    })
+    .await;
+    let store = open(&server);
+    store.put("data/a", "content".into()).await.unwrap();
+    let puts = || server.requests().into_iter().filter(|request| request.method == "PUT");
+    let sent: Vec<String> = puts().map(|request| request.header("content-md5").to_owned()).collect();
+    // From `printf content | openssl md5 -binary | base64`.
+    let md5 = "mgNkuembtIDdJeHwKEyFVQ==";
+    assert_eq!(sent.last().unwrap(), md5);
+    store.put("data/b", "content".into()).await.unwrap();
+    assert_eq!(puts().last().unwrap().header("content-md5"), md5);
 }

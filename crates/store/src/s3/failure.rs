@@ -66,6 +66,11 @@ impl Failure {
         self.status == Some(StatusCode::NOT_IMPLEMENTED) || self.code == "NotImplemented"
     }
 
+    /// The server wants the MD5 of what is uploaded.
+    pub(crate) fn wants_md5(&self) -> bool {
+        self.status == Some(StatusCode::BAD_REQUEST) && self.text.contains("Content-MD5")
+    }
+
     pub(crate) fn into_error(self, operation: Operation, key: &str) -> StoreError {
         let (kind, hint, retry_after) = (self.kind, self.hint.clone(), self.retry_after);
         let error = StoreError::new(kind, operation, key, self);

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
+use md5::{Digest, Md5};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
@@ -46,6 +48,8 @@ pub(crate) struct Transport {
     download: Option<Arc<Limiter>>,
     /// The server honours conditions, so the end of a multipart upload gets one too.
     conditional: Arc<AtomicBool>,
+    /// The server wants the MD5 of what is uploaded, too, as some do for a bucket with Object Lock.
+    wants_md5: Arc<AtomicBool>,
     /// A request that moves nothing for so long is given up.
     stall: Duration,
 }
@@ -58,6 +62,7 @@ impl Transport {
             upload: Limiter::new(settings.limit_upload),
             download: Limiter::new(settings.limit_download),
             conditional: Arc::default(),
+            wants_md5: Arc::default(),
             stall: settings.stall_after,
         }
     }
@@ -66,8 +71,24 @@ impl Transport {
         self.conditional.clone()
     }
 
+    /// Sends a request, and once more with the MD5 of its body when the server asks for that.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+        let without = request.method() == Method::PUT && !self.wants_md5.load(Ordering::Relaxed);
+        let again = without.then(|| request.clone());
+        match (self.send_once(request).await, again) {
+            (Err(failure), Some(request)) if failure.wants_md5() => {
+                self.wants_md5.store(true, Ordering::Relaxed);
+                self.send_once(request).await
+            }
+            (result, _) => result,
+        }
+    }
+
+    async fn send_once(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         let (mut parts, body) = request.into_parts();
+        if parts.method == Method::PUT && self.wants_md5.load(Ordering::Relaxed) {
+            parts.headers.insert("content-md5", md5_of(body.clone()).await?);
+        }
         let ends_upload = parts.method == Method::POST
             && parts.uri.query().is_some_and(|query| query.contains("uploadId="));
         if ends_upload && self.conditional.load(Ordering::Relaxed) {
@@ -162,6 +183,17 @@ impl Transport {
             }
         }
     }
+}
+
+/// The value of `Content-MD5`. No signature covers it.
+async fn md5_of(body: HttpRequestBody) -> Result<HeaderValue, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(ErrorKind::Permanent, format!("MD5: {error}"));
+    let mut hasher = Md5::new();
+    let mut pieces = BodyDataStream::new(body);
+    while let Some(piece) = pieces.next().await {
+        hasher.update(piece.map_err(|error| wrong(&error))?);
+    }
+    HeaderValue::from_str(&BASE64_STANDARD.encode(hasher.finalize())).map_err(|error| wrong(&error))
 }
 
 fn cut(chunk: Bytes, size: usize) -> impl Stream<Item = Result<Bytes, HttpError>> {
