@@ -17,6 +17,7 @@ pub mod forget;
 mod interrupt;
 pub mod keys;
 pub mod listing;
+pub mod live;
 pub mod objects;
 pub mod prune;
 pub mod repair;

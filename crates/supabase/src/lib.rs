@@ -3,6 +3,7 @@
 //! It knows nothing of plans, manifests and printing; the engine puts its pieces into backups and restores.
 
 pub mod components;
+pub mod live;
 pub mod objects;
 pub mod permissions;
 pub mod platform;

@@ -57,6 +57,11 @@ pub fn is_platform_schema(name: &str) -> bool {
     SCHEMAS.contains(&name)
 }
 
+/// The platform's schemas as a text array's literal, for queries.
+pub(crate) fn schemas_array() -> String {
+    format!("'{{{}}}'", SCHEMAS.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

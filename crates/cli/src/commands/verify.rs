@@ -1,9 +1,11 @@
-//! `basekeep verify`: the repository's integrity.
+//! `basekeep verify`: the repository's integrity, or with `--live` whether a database works as a snapshot says.
+
+pub(super) mod live;
 
 use basekeep_engine::repair::advice;
 use basekeep_engine::verify::{self, VerifyOptions, VerifyReport};
 use basekeep_engine::{EngineError, listing};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -13,16 +15,26 @@ use crate::progress;
 
 /// Check that the repository holds everything that its snapshots need
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("chosen").args(["snapshot", "live"]).multiple(true),
+    after_long_help = "With --live a database is checked instead of the repository: connection, tables, accounts, storage \
+                             and its policies, relationships, row level security, publications. What must be written to be tried \
+                             is rolled back. When a line fails, the exit code is 4."
+)]
 pub(crate) struct Verify {
     /// An id, its beginning, or `latest` [default: all snapshots]
     #[arg(value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// The source that `latest` means
-    #[arg(long, value_name = "NAME", requires = "snapshot")]
+    #[arg(long, value_name = "NAME", requires = "chosen")]
     source: Option<String>,
     /// Read every byte, and count and digest every table's rows again
     #[arg(long)]
     read_data: bool,
+    /// Check this database against the snapshot (`latest` unless one is named): a postgresql:// URL or a name from
+    /// basekeep.toml
+    #[arg(long, value_name = "URL|SOURCE", conflicts_with = "read_data")]
+    live: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -47,14 +59,19 @@ struct DamageDocument<'a> {
 }
 
 pub(crate) async fn run(command: &Verify, context: &Context) -> Result<Exit, EngineError> {
+    let live = command.live.as_deref().map(|text| context.target(text)).transpose()?;
     let repository = context.open_repository().await?;
-    let snapshot = match &command.snapshot {
+    let wanted = command.snapshot.as_deref().or(live.as_ref().map(|_| "latest"));
+    let snapshot = match wanted {
         Some(wanted) => {
             let find = listing::find(&repository, wanted, command.source.as_deref());
             Some(context.interrupt.guard(find).await?)
         }
         None => None,
     };
+    if let (Some(target), Some(snapshot)) = (&live, &snapshot) {
+        return live::run(&repository, snapshot, target, context).await;
+    }
     let options = VerifyOptions { snapshot, read_data: command.read_data };
     let report = verify::verify(&repository, &options, context.observer(), &context.interrupt).await?;
     let read = match command.read_data {

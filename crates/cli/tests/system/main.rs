@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod garage;
 mod interoperation;
+mod live;
 mod load;
 mod operations;
 mod program;

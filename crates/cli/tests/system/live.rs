@@ -1,0 +1,46 @@
+//! `verify --live` says whether a database works as the snapshot's did, and ends with 4 when a line fails.
+
+use basekeep_testkit::server;
+use basekeep_testkit::supabase::Platform;
+
+use crate::program::Bench;
+
+#[tokio::test]
+async fn a_live_project_is_checked_against_its_snapshot() {
+    let platform = Platform::start(server(17)).await;
+    let project = platform.create_sample_project("app").await;
+    let bench = Bench::new();
+    // The superuser reads what `postgres` may not.
+    bench.backup(&project.url_as("supabase_admin")).expect(0);
+
+    let url = project.url();
+    let ran = bench.run(["verify", "--live", &url]).expect(0);
+    let kept = "; the platform's own: auth.schema_migrations, realtime.schema_migrations, storage.migrations";
+    assert!(ran.stdout.contains(kept), "{}", ran.stdout);
+    let admin = project.url_as("supabase_admin");
+    let ran = bench.run(["verify", "--live", &admin, "--source", "source"]).expect(0);
+    assert!(ran.stdout.contains(": 12 ok, 0 failed, 0 not applicable\n"), "{}", ran.stdout);
+
+    project.execute_as("postgres", "DROP POLICY \"Own documents\" ON storage.objects").await;
+    let document = bench.run(["verify", "latest", "--live", &admin, "--json", "--no-progress"]).expect(4);
+    let document: serde_json::Value = serde_json::from_str(document.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&document["ok"], &document["event"]), (&false.into(), &"result".into()));
+    let failed: Vec<&str> = document["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["outcome"] == "failed")
+        .map(|check| check["check"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["storage-policies", "row-security"]);
+
+    let plain = platform.cluster().create_database();
+    let ran = bench.run(["verify", "--live", &plain.url()]).expect(4);
+    assert!(
+        ran.stdout.contains("failed: all tables accessible: auth.audit_log_entries does not exist\n"),
+        "{}",
+        ran.stdout
+    );
+    let ran = bench.run(["verify", "--live", "postgresql://me@127.0.0.1:1/gone"]).expect(13);
+    assert!(ran.stderr.contains("127.0.0.1:1"), "{}", ran.stderr);
+}
