@@ -2,6 +2,7 @@
 
 mod failures;
 mod interrupts;
+mod references;
 mod round_trip;
 mod supabase;
 mod targets;

@@ -156,7 +156,8 @@ async fn broken_references(
                 SELECT pg_catalog.string_agg(pg_catalog.format('a.%I IS NOT NULL', x.attname), ' AND ') AS filled,
                     pg_catalog.string_agg(pg_catalog.format('b.%I OPERATOR(%s.%s) a.%I', y.attname,
                         pg_catalog.quote_ident(o_n.nspname), o.oprname, x.attname), ' AND ') AS joined
-                FROM pg_catalog.unnest(k.conkey, k.confkey, k.conpfeqop) AS u (mine, other, operator)
+                FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey), pg_catalog.unnest(k.conpfeqop))
+                        AS u (mine, other, operator)
                     JOIN pg_catalog.pg_attribute AS x ON x.attrelid = k.conrelid AND x.attnum = u.mine
                     JOIN pg_catalog.pg_attribute AS y ON y.attrelid = k.confrelid AND y.attnum = u.other
                     JOIN pg_catalog.pg_operator AS o ON o.oid = u.operator
