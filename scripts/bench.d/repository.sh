@@ -53,7 +53,7 @@ measure_s3() {
         garage_bucket "bench-restic-$round"
         rm -rf "$work/cache"
         export BASEKEEP_CACHE_DIR=$work/cache RESTIC_CACHE_DIR=$work/restic-cache
-        "$basekeep" init --repo "$bucket" --quiet
+        "$basekeep" init --repo "$bucket" --from-repo "$work/master" --copy-chunker-params --quiet
         measure s3_backup_basekeep "" "$basekeep" backup "$(conninfo bench)" --repo "$bucket" --quiet --no-progress
         restic -q -r "$peer" init >/dev/null
         measure s3_backup_restic "" bash -c "'$pg_bin/pg_dump' -Fc -Z0 bench | restic -q -r '$peer' backup --stdin --stdin-filename bench.dump"
