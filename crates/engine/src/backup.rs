@@ -6,6 +6,7 @@
 mod circles;
 mod definitions;
 mod entries;
+mod files;
 mod finish;
 mod large_objects;
 mod parts;
@@ -23,6 +24,7 @@ use basekeep_postgres::{ConnectOptions, Environment, session};
 use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOptions};
 
 pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
+use crate::files::FilesAccess;
 use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
 use crate::stored::manifest::Manifest;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};
@@ -36,12 +38,14 @@ pub struct Source {
     pub connect: ConnectOptions,
     /// The project's folder, the one that has `supabase/`, where there is one.
     pub project: Option<PathBuf>,
+    /// How its storage files are reached, where it has any.
+    pub files: FilesAccess,
 }
 
 impl Source {
     /// A database alone.
     pub fn new(name: impl Into<String>, connect: ConnectOptions) -> Self {
-        Self { name: name.into(), connect, project: None }
+        Self { name: name.into(), connect, project: None, files: FilesAccess::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! directory. Nothing here connects anywhere.
 
 mod dotenv;
+mod files;
 mod password;
 mod paths;
 mod read;
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 use basekeep_postgres::{ConnectOptions, Environment, Secret};
 
 use crate::backup::Source;
+use crate::files::FilesAccess;
 use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
 
 pub use dotenv::Dotenv;
+pub use files::FilesEntry;
 pub use password::PasswordFrom;
 pub use paths::{expand, is_url};
 pub use sizes::{MaxUnused, size};
@@ -68,6 +71,8 @@ pub struct SourceEntry {
     pub project: Option<PathBuf>,
     /// The profile that it names; the file has it.
     pub profile: Option<String>,
+    /// How its storage files are reached, where the file says it.
+    pub storage: Option<FilesEntry>,
 }
 
 impl Config {
@@ -154,10 +159,24 @@ impl SourceEntry {
         Ok(options.with_password(password))
     }
 
+    /// How its storage files are reached: as the entry says, or else as the variables and the database's address tell.
+    pub fn files(&self, database: &ConnectOptions, env: &Environment) -> FilesAccess {
+        let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
+        files::access(self.storage.as_ref(), database, env, &dotenv)
+    }
+
     /// The same as something to back up.
     pub fn source(&self, env: &Environment) -> Result<Source, EngineError> {
-        Ok(Source { project: self.project.clone(), ..Source::new(&self.name, self.connect(env)?) })
+        let connect = self.connect(env)?;
+        let files = self.files(&connect, env);
+        Ok(Source { project: self.project.clone(), files, ..Source::new(&self.name, connect) })
     }
+}
+
+/// How the storage files of a database are reached that no entry names: by `SUPABASE_SERVICE_ROLE_KEY`, and `SUPABASE_URL`
+/// or the database's address.
+pub fn files_of(database: &ConnectOptions, env: &Environment) -> FilesAccess {
+    files::access(None, database, env, &Dotenv::default())
 }
 
 /// Resolves a URL or `key=value` string; nothing is connected yet.

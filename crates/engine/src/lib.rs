@@ -13,6 +13,7 @@ mod definitions;
 pub mod drill;
 mod error;
 mod event;
+pub mod files;
 pub mod forget;
 mod interrupt;
 pub mod keys;

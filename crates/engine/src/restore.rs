@@ -4,6 +4,7 @@ mod after;
 mod contents;
 mod database;
 mod definitions;
+pub(crate) mod files;
 mod large_objects;
 mod merge;
 mod names;

@@ -8,6 +8,7 @@
 )]
 
 mod drill;
+mod files;
 mod forget;
 mod listing;
 mod repair;

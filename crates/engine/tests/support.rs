@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use basekeep_engine::backup::{BackupOptions, Source, backup};
+use basekeep_engine::files::FilesAccess;
 use basekeep_engine::listing;
 use basekeep_engine::restore::{self, RestoreOptions, RestoreReport};
 use basekeep_engine::stored::manifest::Manifest;
@@ -45,7 +46,8 @@ pub(crate) async fn backed_up(database: &TestDatabase) -> Backup {
 
 /// The same, as another role.
 pub(crate) async fn backed_up_as(database: &TestDatabase, role: &str) -> Backup {
-    let source = Source::new("shop", database.options().with_user(role, None));
+    let connect = database.options().with_user(role, None);
+    let source = Source { files: FilesAccess::Skip, ..Source::new("shop", connect) };
     back_up(database, source).await
 }
 

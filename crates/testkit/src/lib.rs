@@ -11,6 +11,7 @@ mod database;
 mod fixture;
 mod garage;
 mod programs;
+mod storage_api;
 pub mod supabase;
 mod unprivileged;
 
@@ -19,3 +20,4 @@ pub use database::{TestDatabase, load_sql};
 pub use fixture::{Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server};
 pub use garage::{Garage, GarageBucket};
 pub use programs::{Server, basekeep, pg_dump, restics, server, servers, tool};
+pub use storage_api::{STORAGE_KEY, StorageApi, StorageFault, StorageRequest, StoredContent, StoredFile};

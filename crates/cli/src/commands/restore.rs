@@ -1,5 +1,7 @@
 //! `basekeep restore`: a snapshot back into a database.
 
+mod files;
+
 use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{self, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
 use basekeep_engine::{EngineError, listing};
@@ -69,6 +71,8 @@ pub(crate) struct Restore {
     /// Put everything into the default tablespace
     #[arg(long)]
     no_tablespaces: bool,
+    #[command(flatten)]
+    files: files::FilesArguments,
     /// Connections [default: chosen by the machine and the target]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -164,6 +168,9 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
     let repository = context.open_repository().await?;
     let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
     let snapshot = context.interrupt.guard(find).await?;
+    if command.files.alone {
+        return files::alone(command, context, &repository, &snapshot, &target).await;
+    }
     let options = options(command, target.clone());
     let plan = context.interrupt.guard(restore::plan(&repository, &snapshot, &options)).await?;
     let id = snapshot.id.to_string();
@@ -201,7 +208,8 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
         confirm::name(&question, target.database(), &context.interrupt).await?;
     }
     let lost = plan.lost.clone();
-    let report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
+    let mut report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
+    files::after(command, context, &repository, &snapshot, &mut report).await?;
     tell(context, &report, &lost, &id, &target)
 }
 

@@ -2,7 +2,8 @@
 
 use basekeep_engine::EngineError;
 use basekeep_engine::backup::{Source, check_name};
-use basekeep_engine::config::{SourceEntry, connect_options};
+use basekeep_engine::config::{SourceEntry, connect_options, files_of};
+use basekeep_engine::files::FilesAccess;
 use basekeep_engine::postgres::ConnectOptions;
 
 use super::Context;
@@ -10,7 +11,7 @@ use super::Context;
 /// A source that is known by name; connecting it may still fail (a password that is missing, say).
 #[derive(Debug)]
 pub(crate) enum Wanted {
-    Configured(SourceEntry),
+    Configured(Box<SourceEntry>),
     Given(Box<Source>),
 }
 
@@ -62,14 +63,14 @@ impl Context {
         let config = self.config()?;
         if let Some(entry) = config.and_then(|config| config.sources.iter().find(|entry| entry.name == text))
         {
-            return Ok(Wanted::Configured(entry.clone()));
+            return Ok(Wanted::Configured(Box::new(entry.clone())));
         }
         if is_conninfo(text) {
             let connect = connect_options(text, &self.env)?;
-            return Ok(Wanted::Given(Box::new(Source::new(name_of(&connect), connect))));
+            return Ok(self.given(connect));
         }
         match config {
-            Some(config) => Ok(Wanted::Configured(config.source(text)?.clone())),
+            Some(config) => Ok(Wanted::Configured(Box::new(config.source(text)?.clone()))),
             None => Err(EngineError::usage(format!(
                 "'{}' is not a postgresql:// URL, and there is no basekeep.toml that could name it",
                 text.escape_debug()
@@ -78,15 +79,29 @@ impl Context {
         }
     }
 
+    /// A source that no entry names.
+    fn given(&self, connect: ConnectOptions) -> Wanted {
+        let files = files_of(&connect, &self.env);
+        Wanted::Given(Box::new(Source { files, ..Source::new(name_of(&connect), connect) }))
+    }
+
+    /// How the storage files of a target are reached.
+    pub(crate) fn target_files(&self, text: &str) -> Result<FilesAccess, EngineError> {
+        match self.wanted_source(text)? {
+            Wanted::Configured(entry) => Ok(entry.files(&entry.connect(&self.env)?, &self.env)),
+            Wanted::Given(source) => Ok(source.files),
+        }
+    }
+
     fn default_sources(&self) -> Result<Vec<Wanted>, EngineError> {
         if let Some(config) = self.config()?.filter(|config| !config.sources.is_empty()) {
-            return Ok(config.sources.iter().cloned().map(Wanted::Configured).collect());
+            return Ok(config.sources.iter().cloned().map(Box::new).map(Wanted::Configured).collect());
         }
         let named =
             ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"].iter().any(|v| self.env.var(v).is_some());
         if named {
             let connect = connect_options("", &self.env)?;
-            return Ok(vec![Wanted::Given(Box::new(Source::new(name_of(&connect), connect)))]);
+            return Ok(vec![self.given(connect)]);
         }
         if let Some(config) = self.config()? {
             return Err(EngineError::usage(format!("{} names no source", config.file.display()))

@@ -6,7 +6,7 @@ use basekeep_postgres::Client;
 use basekeep_repository::{FileContent, Repository, Writer};
 
 use super::plan::Plan;
-use super::{Source, Stopped, project, supabase};
+use super::{Source, Stopped, files, project, supabase};
 use crate::stored::manifest::{Missing, Supabase, Warning};
 use crate::{Event, Observer};
 
@@ -84,11 +84,11 @@ pub(super) async fn capture(
     source: &Source,
     observer: &Arc<dyn Observer>,
 ) -> Result<Parts, Stopped> {
-    let _ = repository;
     let mut parts = Parts::default();
     let (database, recognised) = supabase::capture(plan, leader, writer, observer).await?;
     parts.add(database);
     parts.add(project::capture(writer, source, recognised.is_some(), observer).await?);
+    parts.add(files::capture(plan, leader, repository, writer, source, observer).await?);
     parts.tell(observer);
     Ok(parts)
 }

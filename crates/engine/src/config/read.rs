@@ -1,5 +1,6 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
+mod files;
 mod profile;
 mod storage;
 mod values;
@@ -16,8 +17,8 @@ use crate::{EngineError, backup};
 
 const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 6] =
-    ["url", "password_env", "password_file", "password_command", "project", "profile"];
+const SOURCE_KEYS: [&str; 7] =
+    ["url", "password_env", "password_file", "password_command", "project", "profile", "storage"];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
     let reader = Reader { text, file, folder: file.parent().unwrap_or(Path::new(".")), env };
@@ -109,6 +110,7 @@ impl Reader<'_> {
             password: self.password(table)?,
             project,
             profile,
+            storage: self.files(table)?,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use basekeep_engine::backup::Source;
+use basekeep_engine::files::FilesAccess;
 use basekeep_engine::listing;
 use basekeep_testkit::TestCluster;
 
@@ -39,6 +40,7 @@ async fn functions_migrations_and_configuration_are_in_the_snapshot_and_secrets_
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &missing).unwrap();
     let source = Source {
         project: Some(folder.path().to_owned()),
+        files: FilesAccess::Skip,
         ..Source::new("shop", database.options().with_user("operator", None))
     };
     let backup = back_up(&database, source).await;

@@ -136,8 +136,15 @@ impl Files {
     /// Errors: as [`Files::download`].
     pub async fn facts(&self, bucket: &str, name: &str, size: u64) -> Result<FileFacts, StorageError> {
         let range = (size > 0).then_some(0..1);
-        let asked = patiently(self.patience(), || self.open(bucket, name, range.clone())).await;
-        match asked {
+        let asked = patiently(self.patience(), || async {
+            let answer = self.open(bucket, name, range.clone()).await;
+            // With its files in a folder, the service answers 500 for one that it does not have.
+            answer.map_err(|error| match error.doubtful {
+                true => StorageError { kind: ErrorKind::NotFound, ..error },
+                false => error,
+            })
+        });
+        match asked.await {
             Ok(response) => Ok(download_facts(&response)),
             Err(error) if error.code() == "InvalidRange" => {
                 Ok(FileFacts { size: Some(0), ..FileFacts::default() })

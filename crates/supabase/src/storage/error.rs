@@ -43,6 +43,10 @@ pub struct StorageError {
     pub(super) retry_after: Option<Duration>,
     /// The service's word for it, such as `NoSuchKey`; may be empty.
     pub(super) code: String,
+    /// Worth a few attempts and no more: with its files in a folder, the Storage API answers 500 for one that is lost.
+    pub(super) doubtful: bool,
+    /// The service answered.
+    pub(super) answered: bool,
 }
 
 impl fmt::Display for StorageError {
@@ -64,7 +68,14 @@ pub(super) struct Refusal {
 
 impl StorageError {
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, code: String::new() }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            code: String::new(),
+            doubtful: false,
+            answered: false,
+        }
     }
 
     /// The request did not get its answer.
@@ -103,10 +114,16 @@ impl StorageError {
             message += "; is it the service role's key, and of this project?";
         }
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { kind, message, retry_after: retry_after.map(Duration::from_secs), code: refusal.code }
+        let retry_after = retry_after.map(Duration::from_secs);
+        Self { kind, message, retry_after, code: refusal.code, doubtful: meant == 500, answered: true }
     }
 
-    /// What the service says has changed, in its own word for it.
+    /// Whether the service answered at all.
+    pub fn is_answer(&self) -> bool {
+        self.answered
+    }
+
+    /// The service's own word for it, such as `NoSuchKey`; may be empty.
     pub fn code(&self) -> &str {
         &self.code
     }

@@ -16,6 +16,8 @@ const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 const ESCAPED_IN_PATH: AsciiSet = ESCAPED.remove(b'/');
 /// Of an answer that refuses, no more than this is read.
 const LARGEST_REFUSAL: usize = 64 << 10;
+/// Attempts at what is answered with 500.
+const DOUBTFUL: u32 = 3;
 /// Of an answer that tells (a listing, say), no more than this is read.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -157,7 +159,8 @@ impl Pauses {
         }
         let pause = self.longest.mul_f64(rand::rng().random_range(0.5..=1.0));
         let pause = pause.max(error.retry_after.unwrap_or_default());
-        if self.started.elapsed() + pause > self.patience.within {
+        let hopeless = error.doubtful && self.tried >= DOUBTFUL;
+        if hopeless || self.started.elapsed() + pause > self.patience.within {
             let (tried, seconds) = (self.tried, self.started.elapsed().as_secs());
             let message = match tried {
                 1 => error.message,

@@ -45,6 +45,9 @@ pub struct Object {
     /// The entity tag that came with the file, without quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// The file's MD5, 32 hexadecimal digits: the entity tag that services give to what came in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
     /// The MIME type that came with the file, where the row has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime: Option<String>,
@@ -59,7 +62,7 @@ pub struct Object {
 impl Object {
     /// A row whose file is not known yet.
     pub fn new(row: Value) -> Self {
-        Self { row, path: None, size: 0, etag: None, mime: None, changed: false, missing: None }
+        Self { row, path: None, size: 0, etag: None, md5: None, mime: None, changed: false, missing: None }
     }
 
     /// The bucket's id.
