@@ -8,7 +8,7 @@ use basekeep_postgres::{Client, ConnectOptions};
 use basekeep_repository::{Repository, Snapshot};
 use basekeep_supabase::live::{self, Expected, ExpectedTable};
 
-pub use basekeep_supabase::live::{Check, Outcome};
+pub use basekeep_supabase::live::{Check, Options, Outcome};
 
 use crate::event::begin;
 use crate::restore::{self, LARGEST_TOC};
@@ -30,8 +30,8 @@ impl LiveReport {
     }
 }
 
-/// Goes through the checklist on `target`. Nothing in it stays changed, but a number that a trigger takes from a sequence is
-/// not given back.
+/// Goes through the checklist on `target`. Nothing in it stays changed, but for numbers that triggers take from sequences where
+/// the options let them fire.
 ///
 /// # Errors
 /// When the snapshot cannot be read, or the target cannot be reached.
@@ -39,6 +39,7 @@ pub async fn check(
     repository: &Repository,
     snapshot: &Snapshot,
     target: &ConnectOptions,
+    options: Options,
     observer: &Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Result<LiveReport, EngineError> {
@@ -50,7 +51,7 @@ pub async fn check(
         let began = begin(observer, "checklist");
         let mut client =
             Client::connect(target, "basekeep live check").await.doing(|| "connect to the target")?;
-        let checks = live::check(&mut client, &expected).await.doing(|| "check the target")?;
+        let checks = live::check(&mut client, &expected, options).await.doing(|| "check the target")?;
         client.close().await;
         let failed = checks.iter().filter(|check| check.outcome == Outcome::Failed).count() as u64;
         began.end(format!("{}, {failed} failed", counted(checks.len() as u64, "line", "lines")));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use basekeep_archive::Archive;
-use basekeep_supabase::live::{self, Check, Expected, ExpectedTable, Outcome};
+use basekeep_supabase::live::{self, Check, Expected, ExpectedTable, Options, Outcome};
 use basekeep_testkit::supabase::{Platform, Project};
 use basekeep_testkit::{pg_dump, server};
 
@@ -30,7 +30,7 @@ async fn expected(project: &Project) -> Expected {
 
 async fn check(project: &Project, role: &str, expected: &Expected) -> Vec<Check> {
     let mut client = project.client_as(role).await;
-    let checks = live::check(&mut client, expected).await.unwrap();
+    let checks = live::check(&mut client, expected, Options { triggers: true }).await.unwrap();
     client.close().await;
     checks
 }
@@ -75,7 +75,7 @@ async fn what_a_plain_database_does_not_have_is_not_applicable() {
     let platform = Platform::start(server(17)).await;
     let plain = platform.cluster().create_database();
     let mut client = plain.client().await;
-    let checks = live::check(&mut client, &Expected::default()).await.unwrap();
+    let checks = live::check(&mut client, &Expected::default(), Options { triggers: true }).await.unwrap();
     client.close().await;
     let applicable: Vec<&str> = checks
         .iter()
@@ -110,8 +110,8 @@ async fn what_is_forbidden_malformed_or_dropped_fails_its_line() {
         &[
             "REVOKE ALL ON public.invoices FROM postgres, service_role, reporting",
             "UPDATE auth.users SET encrypted_password = 'in the clear' WHERE email LIKE 'person1%'",
-            "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not today''; END';
-             CREATE TRIGGER no BEFORE INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION public.no()",
+            "CREATE FUNCTION public.lost() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.gone(); RETURN NEW; END';
+             CREATE TRIGGER lost BEFORE INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION public.lost()",
             "DROP FUNCTION storage.foldername CASCADE",
             "ALTER TABLE public.messages DROP CONSTRAINT messages_thread_id_fkey",
             "ALTER TABLE public.attachments DISABLE TRIGGER ALL",
@@ -121,7 +121,7 @@ async fn what_is_forbidden_malformed_or_dropped_fails_its_line() {
         &[
             ("tables", "public.invoices may not be read"),
             ("authentication", "11 users have a password hash of no known form"),
-            ("projects", "no row can be made in public.projects: not today"),
+            ("projects", "no row can be made in public.projects: function public.gone() does not exist"),
             ("storage-policies", "the policy \"Own documents\" on storage.objects is missing"),
             ("foreign-keys", "public.messages (messages_thread_id_fkey) is missing"),
             ("foreign-keys", "public.attachments (attachments_object_id_fkey) is not enforced"),
@@ -167,14 +167,14 @@ async fn what_does_not_work_any_more_fails_its_line() {
     breaks(
         &[
             "CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no claims''; END'",
-            "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''frozen''; END';
-             CREATE TRIGGER no BEFORE UPDATE ON public.workflow_stages FOR EACH ROW EXECUTE FUNCTION public.no()",
+            "CREATE FUNCTION public.lost() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM * FROM public.gone; RETURN NEW; END';
+             CREATE TRIGGER lost BEFORE UPDATE ON public.workflow_stages FOR EACH ROW EXECUTE FUNCTION public.lost()",
             "ALTER TABLE public.invoices DROP CONSTRAINT invoices_organization_id_fkey, ADD CONSTRAINT invoices_organization_id_fkey
                  FOREIGN KEY (organization_id) REFERENCES public.organizations NOT VALID",
         ],
         &[
             ("storage-policies", "as a user without files: no claims"),
-            ("workflow", "a row of public.workflow_stages cannot be updated: frozen"),
+            ("workflow", "a row of public.workflow_stages cannot be updated: relation \"public.gone\" does not exist"),
             ("foreign-keys", "public.invoices (invoices_organization_id_fkey) is not validated"),
         ],
     )
@@ -216,4 +216,28 @@ async fn orphans_of_a_not_valid_key_are_told_and_accepted() {
         ),
         "{detail}"
     );
+}
+
+#[tokio::test]
+async fn a_project_whose_own_rules_refuse_is_not_broken() {
+    let platform = Platform::start(server(17)).await;
+    let project = platform.create_sample_project("app").await;
+    let rules = "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not today''; END';
+        CREATE TRIGGER no BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.no();
+        CREATE TRIGGER no BEFORE UPDATE ON public.workflow_stages FOR EACH ROW EXECUTE FUNCTION public.no()";
+    project.execute_as("postgres", rules).await;
+    let expected = expected(&project).await;
+    let checks = check(&project, "postgres", &expected).await;
+    assert_eq!(failed(&checks), Vec::<&Check>::new());
+    let workflow = &named(&checks, "workflow").detail;
+    assert!(workflow.contains("public.workflow_stages refuses an update: not today"), "{workflow}");
+    assert_ne!(named(&checks, "projects").detail, "a new row in public.projects, rolled back");
+
+    let sequences = "SELECT string_agg(last_value::text, ' ' ORDER BY sequencename) FROM pg_sequences";
+    let before = project.value_as("supabase_admin", sequences).await;
+    let mut client = project.client_as("postgres").await;
+    let checks = live::check(&mut client, &expected, Options { triggers: false }).await.unwrap();
+    client.close().await;
+    assert_eq!(failed(&checks), Vec::<&Check>::new());
+    assert_eq!(project.value_as("supabase_admin", sequences).await, before, "no trigger has fired");
 }

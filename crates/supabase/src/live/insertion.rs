@@ -3,7 +3,7 @@
 
 use basekeep_postgres::{Client, Error, quote_literal};
 
-use super::{Found, Verdict};
+use super::{Found, Options, Verdict};
 
 /// Tables that are tried before it is said that none could be.
 const TRIES: usize = 5;
@@ -11,15 +11,16 @@ const TRIES: usize = 5;
 /// Extensions whose functions reach other servers at once, so that a rollback would not take back what a trigger did.
 const OUTSIDE: &str = "'{http,dblink,plpython3u,plperlu,plsh,pljavau}'";
 
-pub(super) async fn check(client: &mut Client) -> Found {
+pub(super) async fn check(client: &mut Client, options: Options) -> Found {
     let tables = candidates(client).await?;
     if tables.is_empty() {
         return Ok(Verdict::not_applicable(
             "there is no table of projects, or of anything else, with a row to copy",
         ));
     }
+    let mut refused = None;
     for table in &tables {
-        if reaches_outside(client, table).await? {
+        if must_not_write(client, table, options).await? {
             continue;
         }
         let Some(sql) = copy_of_a_row(client, table).await? else { continue };
@@ -27,15 +28,19 @@ pub(super) async fn check(client: &mut Client) -> Found {
             Ok(()) => {
                 return Ok(Verdict::looked(format!("a new row in {table}, rolled back"), Vec::new()));
             }
-            // The copy itself was unfit: a unique index, an exclusion or a check that it did not know of.
-            Err(error) if error.sqlstate().is_some_and(|code| code.starts_with("23") && code != "23503") => {}
+            // A copy is not always fit: checks, exclusions, triggers that ask who writes.
+            Err(error) if super::is_own_rule(&error) => {
+                refused.get_or_insert(format!("{table} refuses a copy of a row: {error}"));
+            }
             Err(error) => {
                 let problem = format!("no row can be made in {table}: {}", super::refusal(error)?);
                 return Ok(Verdict::looked(String::new(), vec![problem]));
             }
         }
     }
-    Ok(Verdict::not_applicable("no table has rows that could be copied to try it"))
+    Ok(Verdict::NotApplicable(
+        refused.unwrap_or_else(|| "no table has rows that could be copied to try it".to_owned()),
+    ))
 }
 
 /// Tables of the user's that have a row: those of projects first, then those that users write to, the narrow ones first.
@@ -64,11 +69,17 @@ async fn candidates(client: &mut Client) -> Result<Vec<String>, Error> {
 }
 
 /// Whether a trigger of the table could do something that no rollback takes back.
-pub(super) async fn reaches_outside(client: &mut Client, table: &str) -> Result<bool, Error> {
+pub(super) async fn must_not_write(
+    client: &mut Client,
+    table: &str,
+    options: Options,
+) -> Result<bool, Error> {
     let sql = format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {}::regclass AND NOT tgisinternal AND tgenabled <> 'D')
-             AND EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = ANY ({OUTSIDE}))",
-        quote_literal(table)
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                 WHERE tgrelid = {}::regclass AND NOT tgisinternal AND tgenabled <> 'D')
+             AND ({} OR EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = ANY ({OUTSIDE})))",
+        quote_literal(table),
+        !options.triggers
     );
     Ok(client.query(&sql).await?.one()?.get(0) == Some("t"))
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use basekeep_postgres::{Client, Error};
 
 use super::{Expected, Found, Verdict, counted, some};
+use crate::platform::is_platform_schema;
 
 pub(super) async fn check(client: &mut Client, expected: &Expected) -> Found {
     if expected.row_security.is_empty() && expected.policies.is_empty() {
@@ -19,12 +20,32 @@ pub(super) async fn check(client: &mut Client, expected: &Expected) -> Found {
     for table in expected.row_security.iter().filter(|table| inactive.contains(*table)) {
         problems.push(format!("row level security is off on {}.{}", table.0, table.1));
     }
-    for policy in expected.policies.iter().filter(|policy| !policies.contains(*policy)) {
+    let absent = absent_platform_tables(client, expected).await?;
+    let wanted = expected
+        .policies
+        .iter()
+        .filter(|(schema, table, _)| !absent.contains(&(schema.clone(), table.clone())));
+    for policy in wanted.filter(|policy| !policies.contains(*policy)) {
         problems.push(format!("the policy {:?} on {}.{} is missing", policy.2, policy.0, policy.1));
     }
     let tables = counted(expected.row_security.len() as u64, "table", "tables");
     let at = format!("{tables}, {}", counted(expected.policies.len() as u64, "policy", "policies"));
     Ok(Verdict::looked(at, some(problems)))
+}
+
+/// Tables of the platform with policies in the backup that this database does not have.
+async fn absent_platform_tables(
+    client: &mut Client,
+    expected: &Expected,
+) -> Result<HashSet<(String, String)>, Error> {
+    let sql = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')";
+    let there = pairs(client, sql).await?;
+    let tables = expected.policies.iter().filter(|(schema, ..)| is_platform_schema(schema));
+    Ok(tables
+        .map(|(schema, table, _)| (schema.clone(), table.clone()))
+        .filter(|table| !there.contains(table))
+        .collect())
 }
 
 /// All policies of the database, as schema, table and name.

@@ -1,7 +1,7 @@
 //! `basekeep verify --live`, and the end of a restore: the checklist for a database that should work as the project in a
 //! snapshot did.
 
-use basekeep_engine::live::{Check, LiveReport, Outcome};
+use basekeep_engine::live::{Check, LiveReport, Options, Outcome};
 use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::{EngineError, Repository, Snapshot, live};
 use serde::Serialize;
@@ -38,7 +38,9 @@ pub(super) async fn run(
     target: &ConnectOptions,
     context: &Context,
 ) -> Result<Exit, EngineError> {
-    let report = live::check(repository, snapshot, target, &context.observer(), &context.interrupt).await?;
+    let options = Options { triggers: true };
+    let observer = context.observer();
+    let report = live::check(repository, snapshot, target, options, &observer, &context.interrupt).await?;
     let exit = exit(&report);
     if context.output.json {
         let document = Document {
