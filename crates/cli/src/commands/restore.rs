@@ -1,5 +1,6 @@
 //! `basekeep restore`: a snapshot back into a database.
 
+mod checklist;
 mod files;
 
 use basekeep_engine::postgres::ConnectOptions;
@@ -8,6 +9,8 @@ use basekeep_engine::{EngineError, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::checklist::Checklist;
+use crate::commands::verify::live::CheckDocument;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table::{Align, Table, clean};
@@ -18,7 +21,9 @@ use crate::{confirm, progress};
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "The plan is printed and the target's database name is asked for, unless --yes is given. \
-                             Objects that could not be restored are listed, and the exit code is 3.\n\n\
+                             Objects that could not be restored are listed, and the exit code is 3. Afterwards the checklist of \
+                             `verify --live` is gone through; when a line fails after a complete restore, the exit code \
+                             is 4.\n\n\
                              A fresh Supabase project counts as empty: what the platform made there is left alone. \
                              Cron jobs and webhooks come back switched off unless they are enabled."
 )]
@@ -65,6 +70,9 @@ pub(crate) struct Restore {
     /// Leave out grants
     #[arg(long)]
     no_privileges: bool,
+    /// Do not go through the checklist of `verify --live` afterwards
+    #[arg(long)]
+    no_check: bool,
     /// Do not create roles that are missing
     #[arg(long)]
     no_roles: bool,
@@ -142,6 +150,9 @@ struct Document<'a> {
     failed: Vec<FailedDocument<'a>>,
     lost: Vec<LostDocument<'a>>,
     warnings: &'a [String],
+    /// As of `verify --live`; absent when it was not gone through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<CheckDocument<'a>>>,
 }
 
 /// What the snapshot had before the repository was damaged and repaired.
@@ -210,7 +221,8 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
     let lost = plan.lost.clone();
     let mut report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
     files::after(command, context, &repository, &snapshot, &mut report).await?;
-    tell(context, &report, &lost, &id, &target)
+    let checklist = Checklist::of(!command.no_check, &repository, &snapshot, &target, context).await;
+    tell(context, &report, &checklist, &lost, &id, &target)
 }
 
 fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
@@ -281,28 +293,30 @@ fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
 fn tell(
     context: &Context,
     report: &RestoreReport,
+    checklist: &Checklist,
     lost: &[(String, String)],
     id: &str,
     target: &ConnectOptions,
 ) -> Result<Exit, EngineError> {
     let whole = report.failed.is_empty() && lost.is_empty();
-    let exit = if whole { Exit::Done } else { Exit::Incomplete };
+    let exit = checklist.exit(if whole { Exit::Done } else { Exit::Incomplete });
     let output = &context.output;
     if output.json {
-        progress::emit(output, &document(report, lost, id, target))?;
+        progress::emit(output, &document(report, checklist, lost, id, target))?;
         return Ok(exit);
     }
     for warning in &report.warnings {
         output.warning(warning, None);
     }
-    if exit == Exit::Incomplete || !output.quiet {
-        output.data(&text(report, lost.len(), target))?;
+    if exit != Exit::Done || !output.quiet {
+        output.data(&(text(report, lost.len(), target) + &checklist.text(output.verbose)))?;
     }
     Ok(exit)
 }
 
 fn document<'a>(
     report: &'a RestoreReport,
+    checklist: &'a Checklist,
     lost: &'a [(String, String)],
     id: &str,
     target: &ConnectOptions,
@@ -326,6 +340,7 @@ fn document<'a>(
         failed: failed.collect(),
         lost: lost_documents(lost),
         warnings: &report.warnings,
+        checks: checklist.documents(),
     }
 }
 

@@ -37,10 +37,28 @@ async fn a_live_project_is_checked_against_its_snapshot() {
     let plain = platform.cluster().create_database();
     let ran = bench.run(["verify", "--live", &plain.url()]).expect(4);
     assert!(
-        ran.stdout.contains("failed: all tables accessible: auth.audit_log_entries does not exist\n"),
+        ran.stdout.contains("failed: all tables accessible: public.approvals does not exist\n"),
         "{}",
         ran.stdout
     );
     let ran = bench.run(["verify", "--live", "postgresql://me@127.0.0.1:1/gone"]).expect(13);
     assert!(ran.stderr.contains("127.0.0.1:1"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_restore_into_a_fresh_project_ends_with_the_checklist() {
+    let (from, to) = (Platform::start(server(15)).await, Platform::start(server(17)).await);
+    let project = from.create_sample_project("app").await;
+    let (fresh, other) = (to.create_project("fresh").await, to.create_project("other").await);
+    let bench = Bench::new();
+    let backup = bench.backup(&project.url());
+    assert!(matches!(backup.code, Some(0 | 3)), "{}", backup.stderr);
+    let ran = bench.run(["restore", "--to", &fresh.url(), "--yes"]).expect(0);
+    let lines =
+        "checked: database connection, all tables accessible, user authentication, project creation, ";
+    assert!(ran.stdout.contains(lines), "{}", ran.stdout);
+    let document = bench.run(["restore", "--to", &other.url(), "--yes", "--json", "--no-progress"]).expect(0);
+    let document: serde_json::Value = serde_json::from_str(document.stdout.lines().last().unwrap()).unwrap();
+    let checks = document["checks"].as_array().unwrap();
+    assert_eq!((checks.len(), checks.iter().filter(|check| check["outcome"] == "failed").count()), (12, 0));
 }
