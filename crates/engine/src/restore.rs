@@ -6,6 +6,7 @@ mod database;
 mod definitions;
 pub(crate) mod files;
 mod large_objects;
+mod late;
 mod merge;
 mod names;
 mod outcome;
@@ -165,6 +166,8 @@ pub struct RestoreReport {
     pub large_objects: u64,
     /// Objects that failed or were skipped. Not empty means exit code 3.
     pub failed: Vec<FailedObject>,
+    /// Pieces of the Supabase platform that a database which is no project cannot have. Nothing of the user's is among them.
+    pub left_out: Vec<FailedObject>,
     /// Warnings (a tablespace that is missing on the target, say).
     pub warnings: Vec<String>,
     /// Wall time.

@@ -5,5 +5,7 @@ mod interrupts;
 mod references;
 mod round_trip;
 mod supabase;
+mod supabase_complaints;
+mod supabase_targets;
 mod targets;
 mod unprivileged;

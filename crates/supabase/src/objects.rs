@@ -84,6 +84,45 @@ pub fn is_webhook(entry: &Entry) -> bool {
     entry.desc == "TRIGGER" && text(&entry.defn).contains(&format!(" EXECUTE FUNCTION {WEBHOOK_FUNCTION}"))
 }
 
+/// Extensions that hardly any server but the platform's has, and that its own schemas are made of.
+const EXTENSIONS: [&str; 12] = [
+    "pg_cron",
+    "pg_graphql",
+    "pg_net",
+    "pg_stat_statements",
+    "pg_tle",
+    "pgaudit",
+    "pgjwt",
+    "pgmq",
+    "pgsodium",
+    "supabase-dbdev",
+    "supabase_vault",
+    "wrappers",
+];
+
+/// Whether a database that is no project can do without the entry: the platform made it, and no rows of the user's are
+/// in it.
+pub fn is_dispensable(entry: &Entry, belongs: Belongs) -> bool {
+    let name = text(&entry.tag);
+    match entry.desc.as_slice() {
+        b"EXTENSION" => EXTENSIONS.contains(&name.as_str()),
+        b"COMMENT" if name.starts_with("EXTENSION ") => true,
+        b"TABLE DATA" => schema(entry).is_some_and(|schema| rows_are_platforms(&schema, &name)),
+        _ => belongs == Belongs::Platform,
+    }
+}
+
+/// Whether the archive is that of a project.
+pub fn is_of_project(archive: &Archive) -> bool {
+    let has = |desc: &str, schema: &str, tag: &str| {
+        archive
+            .entries
+            .iter()
+            .any(|entry| entry.desc == desc && text(&entry.namespace) == schema && text(&entry.tag) == tag)
+    };
+    has("SCHEMA", "", "auth") && has("TABLE", "auth", "users")
+}
+
 /// Tables whose rows are the platform's bookkeeping, or come back in another way (cron jobs, secrets, queues): their rows
 /// are never loaded into a project.
 pub fn rows_are_platforms(schema: &str, table: &str) -> bool {

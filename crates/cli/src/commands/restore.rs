@@ -4,7 +4,7 @@ mod checklist;
 mod files;
 
 use basekeep_engine::postgres::ConnectOptions;
-use basekeep_engine::restore::{self, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
+use basekeep_engine::restore::{self, FailedObject, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
 use basekeep_engine::{EngineError, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -148,6 +148,7 @@ struct Document<'a> {
     large_objects: u64,
     seconds: f64,
     failed: Vec<FailedDocument<'a>>,
+    left_out: Vec<FailedDocument<'a>>,
     lost: Vec<LostDocument<'a>>,
     warnings: &'a [String],
     /// As of `verify --live`; absent when it was not gone through.
@@ -321,11 +322,11 @@ fn document<'a>(
     id: &str,
     target: &ConnectOptions,
 ) -> Document<'a> {
-    let failed = report.failed.iter().map(|failed| FailedDocument {
-        object: &failed.object,
-        reason: &failed.reason,
-        skipped: failed.skipped,
-    });
+    let documents = |all: &'a [FailedObject]| {
+        all.iter()
+            .map(|one| FailedDocument { object: &one.object, reason: &one.reason, skipped: one.skipped })
+            .collect()
+    };
     Document {
         snapshot: id.to_owned(),
         target: target.redacted(),
@@ -337,7 +338,8 @@ fn document<'a>(
         bytes: report.bytes,
         large_objects: report.large_objects,
         seconds: report.elapsed.as_secs_f64(),
-        failed: failed.collect(),
+        failed: documents(&report.failed),
+        left_out: documents(&report.left_out),
         lost: lost_documents(lost),
         warnings: &report.warnings,
         checks: checklist.documents(),
@@ -362,6 +364,12 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String 
         0 => String::new(),
         lost => format!(", without {} that damage took (named above)", units::counted(lost, "part", "parts")),
     };
+    if !report.left_out.is_empty() {
+        text += &format!(
+            "{} of the Supabase platform cannot be here and were left out, nothing of yours among them\n",
+            units::counted(report.left_out.len() as u64, "piece", "pieces")
+        );
+    }
     if report.unchanged + report.conflicting > 0 {
         text += &format!(
             "{} were there already, {} with other values\n",

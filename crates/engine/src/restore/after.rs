@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use basekeep_archive::{self as archive, Archive, CompareOptions, DifferenceKind, compare};
-use basekeep_postgres::{Client, Error, quote_literal, quote_qualified};
+use basekeep_postgres::{Client, Error, quote_literal};
 
 use super::contents::Contents;
 use super::definitions::reason;
@@ -68,7 +68,7 @@ impl After {
                 Ok(broken) => {
                     for (key, rows) in broken {
                         run.outcomes.lost(
-                            format!("foreign key {key} of {}", quote_qualified(schema, table)),
+                            format!("foreign key {key} of {schema}.{table}"),
                             format!("{rows} rows refer to rows that are not there"),
                             false,
                         );
@@ -76,11 +76,7 @@ impl After {
                 }
                 Err(error) => run.outcomes.warn(
                     "references-not-checked",
-                    format!(
-                        "the foreign keys of {} could not be checked: {}",
-                        quote_qualified(schema, table),
-                        reason(&error)
-                    ),
+                    format!("the foreign keys of {schema}.{table} could not be checked: {}", reason(&error)),
                 ),
             }
         }

@@ -123,7 +123,7 @@ pub(super) async fn run_step(run: &Run, client: &mut Client, step: &Step) -> Res
     for statement in statements {
         let Some(part) = statement.part else { continue };
         if let Err(error) = client.execute(&statement.sql).await {
-            run.outcomes.lost(format!("{part} of {}", step.name), reason(&error), false);
+            run.outcomes.part_lost(step, part, reason(&error));
             if is_lost(&error) {
                 return Err(error);
             }

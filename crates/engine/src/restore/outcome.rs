@@ -51,13 +51,35 @@ impl Outcomes {
     /// Takes note of a step that failed.
     pub(super) fn failed(&self, index: usize, step: &Step, reason: String) {
         self.inner().states[index] = State::Failed;
+        if step.dispensable {
+            return self.left_out(step, reason, false);
+        }
         self.lost(step.name.clone(), reason, false);
     }
 
     /// Takes note of a step that was not tried because `cause` did not succeed.
     pub(super) fn skipped(&self, index: usize, step: &Step, cause: usize, steps: &[Step]) {
         self.inner().states[index] = State::Skipped(cause);
-        self.lost(step.name.clone(), format!("needs {}, which was not restored", steps[cause].name), true);
+        let reason = format!("needs {}, which was not restored", steps[cause].name);
+        if step.dispensable {
+            return self.left_out(step, reason, true);
+        }
+        self.lost(step.name.clone(), reason, true);
+    }
+
+    /// Takes note of a part of a step that failed.
+    pub(super) fn part_lost(&self, step: &Step, part: &str, reason: String) {
+        let object = format!("{part} of {}", step.name);
+        if step.dispensable {
+            self.inner().report.left_out.push(FailedObject { object, reason, skipped: false });
+        } else {
+            self.lost(object, reason, false);
+        }
+    }
+
+    fn left_out(&self, step: &Step, reason: String, skipped: bool) {
+        let object = step.name.clone();
+        self.inner().report.left_out.push(FailedObject { object, reason, skipped });
     }
 
     /// Takes note of anything that did not come back.

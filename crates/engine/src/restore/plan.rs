@@ -1,15 +1,17 @@
 //! Makes the plan of a restore: reads the snapshot and the target, refuses what cannot work, and changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use basekeep_archive::{self as archive, inventory};
 use basekeep_postgres::Client;
 use basekeep_repository::{Repository, Snapshot};
+use basekeep_supabase::objects;
 use basekeep_supabase::platform::is_platform_role;
 
 use super::after::After;
 use super::contents::Contents;
 use super::database::{DatabaseOptions, same_locale};
+use super::late::Late;
 use super::project::{self, Held};
 use super::reconcile::{self, Reconciled};
 use super::target::{self, Target};
@@ -63,14 +65,24 @@ pub(crate) async fn make(
     let missing = planner.roles(wanted, held.as_ref());
     let warnings = planner.warnings;
 
-    let steps = steps::make(repository, snapshot, &contents, &archive_options, reconciled.as_ref()).await?;
     let is_project = held.as_ref().is_some_and(|held| held.is_project);
+    // A scratch server that is to prove something gets all of it, as it was.
+    let is_plain = wanted == Roles::Needed && !is_project && objects::is_of_project(&contents.archive);
+    let dispensable = if is_plain { dispensable(&contents.archive) } else { HashSet::new() };
+    let steps =
+        steps::make(repository, snapshot, &contents, &archive_options, reconciled.as_ref(), &dispensable)
+            .await?;
+    let late = match &reconciled {
+        Some(found) if is_project => Some(Late::read(repository, snapshot, &contents, found, options).await?),
+        _ => None,
+    };
     let (role_steps, database_steps) = match &contents.globals {
         Ok(globals) => {
             let globals = &match &held {
                 Some(held) => roles::beyond(globals, &held.globals, is_project),
                 None => globals.clone(),
             };
+            let globals = &if is_plain { roles::without_logins(globals) } else { globals.clone() };
             let there = |name: &str| target.roles.contains(name) || missing.contains(name);
             let name = options.target.database();
             let ours = create.is_some() || target.owns_database;
@@ -98,8 +110,21 @@ pub(crate) async fn make(
         warnings: warnings.clone(),
         lost: reconciled.as_ref().map(|found| found.lost.clone()).unwrap_or_default(),
         after: reconciled.as_ref().and_then(|found| After::new(options, found, &contents, is_project)),
+        late,
     };
     Ok(describe(&contents, &target, missing, warnings, work, reconciled))
+}
+
+/// Dump ids of entries that only a project needs.
+fn dispensable(archive: &archive::Archive) -> HashSet<i32> {
+    let whose = objects::belonging(archive);
+    archive
+        .entries
+        .iter()
+        .zip(whose)
+        .filter(|(entry, whose)| objects::is_dispensable(entry, *whose))
+        .map(|(entry, _)| entry.dump_id)
+        .collect()
 }
 
 fn jobs(options: &RestoreOptions, target: &Target) -> usize {
@@ -366,6 +391,7 @@ fn describe(
     if count(Stage::Last) > 0 {
         summary.push(format!("refresh materialized views, create event triggers: {}", count(Stage::Last)));
     }
+    summary.extend(work.late.iter().flat_map(Late::summary));
     if let Err(why) = &contents.ranges {
         summary
             .push(format!("each table is loaded by one connection: the range index cannot be used ({why})"));

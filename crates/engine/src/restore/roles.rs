@@ -76,6 +76,20 @@ pub(super) fn beyond(globals: &Globals, held: &Globals, is_project: bool) -> Glo
     beyond
 }
 
+/// Globals for a server that is no project: the platform's roles are there for grants and policies, and nobody logs in as one.
+pub(super) fn without_logins(globals: &Globals) -> Globals {
+    let mut plain = globals.clone();
+    for role in plain.roles.iter_mut().filter(|role| is_platform_role(&role.name)) {
+        (role.login, role.superuser, role.create_role) = (false, false, false);
+        (role.create_db, role.replication, role.verifier) = (false, false, None);
+    }
+    plain.settings.retain(|setting| {
+        !setting.role.as_deref().is_some_and(is_platform_role)
+            && !PROJECT_SETTINGS.contains(&setting.name.as_str())
+    });
+    plain
+}
+
 fn kind(entry: &Entry) -> &str {
     std::str::from_utf8(&entry.desc).unwrap_or_default()
 }

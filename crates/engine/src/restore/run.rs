@@ -9,6 +9,7 @@ use basekeep_repository::Repository;
 
 use super::after::After;
 use super::definitions::{reason, run_stage, run_step};
+use super::late::Late;
 use super::outcome::Outcomes;
 use super::rows::Counters;
 use super::session::{Connections, is_lost};
@@ -41,7 +42,8 @@ pub(super) async fn run(
     let started = Instant::now();
     let name = work.target.database().to_owned();
     let created = work.create.is_some();
-    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, lost, after } = work;
+    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, lost, after, late } =
+        work;
     let run = Arc::new(Run {
         repository: repository.clone(),
         connections: Connections::new(target.clone(), &setup),
@@ -57,7 +59,7 @@ pub(super) async fn run(
         run.outcomes.lost(object, reason, skipped);
     }
 
-    let rest = Rest { roles, database, borrowed, after };
+    let rest = Rest { roles, database, borrowed, after, late };
     let work = async {
         if let Some(options) = &create {
             run.create_database(&target, options).await?;
@@ -89,6 +91,7 @@ struct Rest {
     database: Vec<Step>,
     borrowed: Vec<String>,
     after: Option<After>,
+    late: Option<Late>,
 }
 
 impl Run {
@@ -148,6 +151,11 @@ impl Run {
             let step = self.begin("comparison");
             after.look(self, &mut client).await?;
             step.end("definitions and references".into());
+        }
+        if let Some(late) = &rest.late {
+            let step = self.begin("vault, queues and cron");
+            late.run(self, &mut client).await?;
+            step.end("done".into());
         }
         self.give_back(&mut client, &rest.borrowed).await;
         self.flush(&mut client).await;

@@ -1,6 +1,6 @@
 //! From the archive's plan to steps that know their statements, rows and dependencies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use basekeep_archive::{self as archive, Archive, Entry, Pass, Phase, StepKind};
 use basekeep_postgres::Digest;
@@ -25,6 +25,7 @@ pub(super) async fn make(
     contents: &Contents,
     options: &archive::RestoreOptions,
     reconciled: Option<&Reconciled>,
+    dispensable: &HashSet<i32>,
 ) -> Result<Vec<Step>, EngineError> {
     let archive = &contents.archive;
     let selected = |entry: &Entry| reconciled.is_none_or(|found| found.keep.contains(&entry.dump_id));
@@ -56,6 +57,7 @@ pub(super) async fn make(
             stage,
             action,
             after,
+            dispensable: dispensable.contains(&entry.dump_id),
             exclusive: exclusive(planned, entry),
             shared: planned.uses.iter().filter(|id| !planned.exclusive.contains(id)).copied().collect(),
             weight,

@@ -6,6 +6,7 @@ use basekeep_repository::BlobId;
 use super::FailedObject;
 use super::after::After;
 use super::database::DatabaseOptions;
+use super::late::Late;
 use super::reconcile::Load;
 use super::rows::Unit;
 use super::schedule::Need;
@@ -33,6 +34,8 @@ pub(crate) struct Work {
     pub(super) lost: Vec<FailedObject>,
     /// What is looked at once everything is there.
     pub(super) after: Option<After>,
+    /// What functions of the platform make, at the very end.
+    pub(super) late: Option<Late>,
 }
 
 impl Work {
@@ -60,6 +63,8 @@ pub(super) struct Step {
     pub(super) name: String,
     pub(super) stage: Stage,
     pub(super) action: Action,
+    /// A piece of a platform that the target is none of: without it nothing of the user's is lost.
+    pub(super) dispensable: bool,
     /// Earlier steps, by index.
     pub(super) after: Vec<(usize, Need)>,
     /// Dump ids of relations that it locks against everybody, and of those that it uses.

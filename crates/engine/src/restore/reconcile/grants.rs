@@ -158,10 +158,7 @@ pub(super) fn take_back(
     plan: &Decisions<'_>,
     result: &mut Reconciled,
 ) {
-    let of_project = archive
-        .entries
-        .iter()
-        .any(|entry| entry.desc == "SCHEMA" && entry.tag.as_ref().is_some_and(|tag| tag == "auth"));
+    let of_project = basekeep_supabase::objects::is_of_project(archive);
     if !plan.held.is_project || !of_project || !plan.may_change() {
         return;
     }

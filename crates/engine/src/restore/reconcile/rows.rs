@@ -120,7 +120,7 @@ async fn table(
         return Ok(());
     }
     if let Some(column) = copy.columns.iter().find(|column| !relation.columns.contains_key(*column)) {
-        older.push(format!("{} has no column {column}", quote_qualified(schema, name)));
+        older.push(format!("{schema}.{name} has no column {column}"));
         return Ok(());
     }
     let load = if !relation.may_select || !has_rows(client, schema, name).await? {
