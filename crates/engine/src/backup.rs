@@ -25,6 +25,7 @@ use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOpti
 
 pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
 use crate::files::FilesAccess;
+pub(crate) use self::supabase::describe;
 use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
 use crate::stored::manifest::Manifest;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};

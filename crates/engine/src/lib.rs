@@ -27,6 +27,7 @@ pub mod repositories;
 pub mod restore;
 pub mod retention;
 pub mod stored;
+pub mod survey;
 pub mod unlock;
 pub mod verify;
 pub mod words;

@@ -2,3 +2,4 @@
 
 mod database;
 mod project;
+mod survey;

@@ -24,8 +24,10 @@ pub struct Components {
     pub identities_by_provider: BTreeMap<String, u64>,
     /// What calls pgcrypto, sorted, at most [`ENCRYPTION_LISTED`] of them; `counts` has the number of all.
     pub encryption: Vec<String>,
-    /// What could not be counted.
+    /// What could not be counted, in words.
     pub denied: Vec<Denied>,
+    /// The same by the component's name, with the reason.
+    pub refused: BTreeMap<&'static str, String>,
 }
 
 /// How many users of pgcrypto are listed by name.
@@ -62,10 +64,18 @@ impl Reading<'_, '_> {
     }
 
     async fn number(&mut self, name: &'static str, words: &str, sql: &str) -> Result<(), Error> {
-        if let Some(number) = self.probe.number(&format!("the number of {words}"), sql).await? {
-            self.found.counts.insert(name, number);
+        match self.probe.number(&format!("the number of {words}"), sql).await? {
+            Some(number) => _ = self.found.counts.insert(name, number),
+            None => self.refused(name),
         }
         Ok(())
+    }
+
+    /// The last question was refused; it was about this component.
+    fn refused(&mut self, name: &'static str) {
+        if let Some(denied) = self.probe.denied.last() {
+            self.found.refused.insert(name, denied.reason.clone());
+        }
     }
 }
 

@@ -28,6 +28,18 @@ pub async fn vault(probe: &mut Probe<'_>) -> Result<Option<Rows>, Error> {
     probe.rows("secrets of the vault", &sql).await
 }
 
+/// How many secrets of the vault the server decrypts for this role, and how many there are; `None` as in [`vault_bytes`].
+/// No secret leaves the server.
+pub async fn vault_readable(probe: &mut Probe<'_>, project: &Project) -> Result<Option<(u64, u64)>, Error> {
+    if !project.has("vault.decrypted_secrets") {
+        return Ok(None);
+    }
+    let sql = "SELECT count(decrypted_secret), count(*) FROM vault.decrypted_secrets";
+    let Some(rows) = probe.rows("secrets of the vault", sql).await? else { return Ok(None) };
+    let row = rows.one()?;
+    Ok(Some((row.parse(0)?, row.parse(1)?)))
+}
+
 /// `jobid, jobname, schedule, command, nodename, nodeport, database, username, active` of all jobs; `None` where there are
 /// none to have. Versions of pg_cron before 1.3 have no names.
 pub async fn cron(probe: &mut Probe<'_>, project: &Project) -> Result<Option<Rows>, Error> {

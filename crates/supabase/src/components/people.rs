@@ -7,9 +7,12 @@ use crate::platform;
 
 impl Reading<'_, '_> {
     pub(super) async fn people(&mut self) -> Result<(), Error> {
-        if let Some(users) = self.probe.counts("the number of users", USERS_BY_HASH).await? {
-            self.found.counts.insert("users", users.values().sum());
-            self.found.users_by_hash = users;
+        match self.probe.counts("the number of users", USERS_BY_HASH).await? {
+            Some(users) => {
+                self.found.counts.insert("users", users.values().sum());
+                self.found.users_by_hash = users;
+            }
+            None => self.refused("users"),
         }
         for (column, name, words) in [
             ("auth.users.is_anonymous", "users_anonymous", "anonymous users"),
@@ -22,10 +25,12 @@ impl Reading<'_, '_> {
             }
         }
         if self.project.has("auth.identities") {
-            let by_provider = self.probe.counts("the number of identities", IDENTITIES).await?;
-            if let Some(identities) = by_provider {
-                self.found.counts.insert("identities", identities.values().sum());
-                self.found.identities_by_provider = identities;
+            match self.probe.counts("the number of identities", IDENTITIES).await? {
+                Some(identities) => {
+                    self.found.counts.insert("identities", identities.values().sum());
+                    self.found.identities_by_provider = identities;
+                }
+                None => self.refused("identities"),
             }
         }
         self.rows_of("mfa_factors", "auth.mfa_factors", "second factors").await?;

@@ -22,8 +22,9 @@ impl Reading<'_, '_> {
         if !self.project.has("pgmq.meta") {
             return Ok(());
         }
-        let Some(rows) = self.probe.rows("the number of queues", "SELECT queue_name FROM pgmq.meta").await?
-        else {
+        let rows = self.probe.rows("the number of queues", "SELECT queue_name FROM pgmq.meta").await?;
+        let Some(rows) = rows else {
+            self.refused("queues");
             return Ok(());
         };
         self.found.counts.insert("queues", rows.len() as u64);
@@ -33,6 +34,9 @@ impl Reading<'_, '_> {
             let table = quote_identifier(&format!("q_{}", name.to_lowercase()));
             let what = format!("the number of messages in the queue {name}");
             let counted = self.probe.number(&what, &format!("SELECT count(*) FROM pgmq.{table}")).await?;
+            if counted.is_none() {
+                self.refused("queue_messages");
+            }
             messages = messages.zip(counted).map(|(sum, more)| sum + more);
         }
         if let Some(messages) = messages {

@@ -1,9 +1,9 @@
 //! One source: connection, version, privileges, clock, and the programs that its backup and its drill need.
 
-use basekeep_engine::EngineError;
 use basekeep_engine::backup::Source;
 use basekeep_engine::postgres::preflight::{Facts, Severity, preflight};
 use basekeep_engine::postgres::{Client, cluster};
+use basekeep_engine::{EngineError, survey};
 
 use super::checks::Group;
 use crate::context::Context;
@@ -38,6 +38,9 @@ pub(super) async fn look(context: &Context, wanted: &Wanted) -> (Group, u64) {
             Severity::Blocking => group.failure(finding.code, &finding.what, hints),
         }
     }
+    if !preflight.is_blocked() {
+        project(&source, &mut group).await;
+    }
     programs(context, facts, &mut group);
     (group, bytes.unwrap_or(0))
 }
@@ -49,6 +52,21 @@ fn connection(facts: &Facts, bytes: Option<u64>) -> String {
         "PostgreSQL {}, database {}{size}, {kind} {}",
         facts.server_version_text, facts.database, facts.role
     )
+}
+
+/// What a Supabase project has, a line each; nothing for other databases.
+async fn project(source: &Source, group: &mut Group) {
+    match survey::survey(source).await {
+        Ok(lines) => {
+            for line in lines {
+                match line.captured {
+                    true => group.ok(line.code, line.what),
+                    false => group.warning(line.code, line.what, line.hint.into_iter().collect()),
+                }
+            }
+        }
+        Err(error) => group.warning("supabase", crate::output::with_causes(&error), error.hints().to_vec()),
+    }
 }
 
 async fn database_bytes(source: &Source) -> Option<u64> {
