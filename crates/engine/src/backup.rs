@@ -9,6 +9,7 @@ mod entries;
 mod files;
 mod finish;
 mod large_objects;
+mod management;
 mod parts;
 mod plan;
 mod progress;
@@ -24,8 +25,10 @@ use basekeep_postgres::{ConnectOptions, Environment, session};
 use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOptions};
 
 pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
-use crate::files::FilesAccess;
+pub(crate) use self::management::open as open_management;
 pub(crate) use self::supabase::describe;
+use crate::config::Management;
+use crate::files::FilesAccess;
 use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
 use crate::stored::manifest::Manifest;
 use crate::{EngineError, ErrorKind, Event, Interrupt, Observer, ResultExt};
@@ -41,12 +44,15 @@ pub struct Source {
     pub project: Option<PathBuf>,
     /// How its storage files are reached, where it has any.
     pub files: FilesAccess,
+    /// The project's Management API, where it is to be asked.
+    pub management: Option<Management>,
 }
 
 impl Source {
     /// A database alone.
     pub fn new(name: impl Into<String>, connect: ConnectOptions) -> Self {
-        Self { name: name.into(), connect, project: None, files: FilesAccess::default() }
+        let files = FilesAccess::default();
+        Self { name: name.into(), connect, project: None, files, management: None }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod dotenv;
 mod files;
+mod management;
 mod password;
 mod paths;
 mod read;
@@ -22,6 +23,7 @@ use crate::{EngineError, ErrorKind};
 
 pub use dotenv::Dotenv;
 pub use files::FilesEntry;
+pub use management::{Management, ManagementEntry};
 pub use password::PasswordFrom;
 pub use paths::{expand, is_url};
 pub use sizes::{MaxUnused, size};
@@ -69,6 +71,8 @@ pub struct SourceEntry {
     pub password: Option<PasswordFrom>,
     /// The project's folder. Its `.env.local` and `.env` are looked into for the variable of `password_env`.
     pub project: Option<PathBuf>,
+    /// The Management API of its project.
+    pub management: Option<ManagementEntry>,
     /// The profile that it names; the file has it.
     pub profile: Option<String>,
     /// How its storage files are reached, where the file says it.
@@ -169,7 +173,14 @@ impl SourceEntry {
     pub fn source(&self, env: &Environment) -> Result<Source, EngineError> {
         let connect = self.connect(env)?;
         let files = self.files(&connect, env);
-        Ok(Source { project: self.project.clone(), files, ..Source::new(&self.name, connect) })
+        let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
+        let management = self.management.as_ref().map(|entry| entry.resolve(env, &dotenv));
+        Ok(Source {
+            project: self.project.clone(),
+            files,
+            management,
+            ..Source::new(&self.name, connect)
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod globals;
 pub mod manifest;
 pub mod markdown;
+pub mod project;
 pub mod proof;
 pub mod ranges;
 pub mod supabase;

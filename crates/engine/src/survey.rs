@@ -5,10 +5,10 @@ use basekeep_postgres::Client;
 use basekeep_supabase::components::{self, Components};
 use basekeep_supabase::probe::Probe;
 use basekeep_supabase::project;
-use basekeep_supabase::recognize::{self, Project};
+use basekeep_supabase::recognize::{self, Flavour, Project};
 use basekeep_supabase::services;
 
-use crate::backup::{Source, describe};
+use crate::backup::{Source, describe, open_management};
 use crate::stored::manifest::Supabase;
 use crate::{EngineError, ResultExt};
 
@@ -73,6 +73,7 @@ pub async fn survey(source: &Source) -> Result<Vec<Line>, EngineError> {
     client.execute("ROLLBACK").await.doing(doing)?;
     client.close().await;
     lines.push(folder(source).await?);
+    lines.push(api(source, &project).await);
     Ok(lines)
 }
 
@@ -152,6 +153,47 @@ async fn vault(client: &mut Client, project: &Project) -> Result<Option<Line>, E
         }
         (None, None) => None,
     })
+}
+
+/// Whether the Management API lets us in.
+async fn api(source: &Source, project: &Project) -> Line {
+    const CODE: &str = "supabase-api";
+    let Some(management) = &source.management else {
+        return match project.flavour {
+            Flavour::Hosted | Flavour::Unknown => Line {
+                code: CODE,
+                captured: false,
+                what: "deployed edge functions and the project's configuration are not captured: no Management API is configured".into(),
+                hint: Some(format!(
+                    "add `management = {{ project_ref = \"{}\" }}` to the source, and set SUPABASE_ACCESS_TOKEN",
+                    project.reference.as_deref().unwrap_or("…")
+                )),
+            },
+            Flavour::Local | Flavour::SelfHosted => Line {
+                code: CODE,
+                captured: true,
+                what: "no Management API here: the project folder holds functions and configuration".into(),
+                hint: None,
+            },
+        };
+    };
+    match open_management(management).await {
+        Ok(_) => {
+            let what = format!(
+                "the Management API at {} opens project {}",
+                management.entry.url, management.entry.project_ref
+            );
+            Line { code: CODE, captured: true, what, hint: None }
+        }
+        Err(error) => Line {
+            code: CODE,
+            captured: false,
+            what: format!(
+                "deployed edge functions and the project's configuration are not captured: {error}"
+            ),
+            hint: error.hint().map(str::to_owned),
+        },
+    }
 }
 
 /// What the project's folder gives.

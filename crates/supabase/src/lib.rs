@@ -4,6 +4,7 @@
 
 pub mod components;
 pub mod live;
+pub mod management;
 pub mod objects;
 pub mod permissions;
 pub mod platform;

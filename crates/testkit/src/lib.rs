@@ -10,6 +10,7 @@ mod cluster;
 mod database;
 mod fixture;
 mod garage;
+pub mod management_api;
 mod programs;
 mod storage_api;
 pub mod supabase;

@@ -6,7 +6,7 @@ use basekeep_postgres::Client;
 use basekeep_repository::{FileContent, Repository, Writer};
 
 use super::plan::Plan;
-use super::{Source, Stopped, files, project, supabase};
+use super::{Source, Stopped, files, management, project, supabase};
 use crate::stored::manifest::{Missing, Supabase, Warning};
 use crate::{Event, Observer};
 
@@ -89,6 +89,7 @@ pub(super) async fn capture(
     parts.add(database);
     parts.add(project::capture(writer, source, recognised.is_some(), observer).await?);
     parts.add(files::capture(plan, leader, repository, writer, source, observer).await?);
+    parts.add(management::capture(writer, source, recognised.is_some(), observer).await?);
     parts.tell(observer);
     Ok(parts)
 }

@@ -1,6 +1,7 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
 mod files;
+mod management;
 mod profile;
 mod storage;
 mod values;
@@ -17,8 +18,16 @@ use crate::{EngineError, backup};
 
 const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 7] =
-    ["url", "password_env", "password_file", "password_command", "project", "profile", "storage"];
+const SOURCE_KEYS: [&str; 8] = [
+    "url",
+    "password_env",
+    "password_file",
+    "password_command",
+    "project",
+    "profile",
+    "storage",
+    "management",
+];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
     let reader = Reader { text, file, folder: file.parent().unwrap_or(Path::new(".")), env };
@@ -109,6 +118,7 @@ impl Reader<'_> {
             url: Secret::new(url),
             password: self.password(table)?,
             project,
+            management: self.management(table, &section)?,
             profile,
             storage: self.files(table)?,
         })

@@ -188,7 +188,7 @@ pub async fn read_permissions(
 }
 
 /// A small versioned JSON file of a snapshot, below the source's folder.
-async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned>(
     repository: &Repository,
     snapshot: &Snapshot,
     name: &str,
