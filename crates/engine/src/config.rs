@@ -175,12 +175,7 @@ impl SourceEntry {
         let files = self.files(&connect, env);
         let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
         let management = self.management.as_ref().map(|entry| entry.resolve(env, &dotenv));
-        Ok(Source {
-            project: self.project.clone(),
-            files,
-            management,
-            ..Source::new(&self.name, connect)
-        })
+        Ok(Source { project: self.project.clone(), files, management, ..Source::new(&self.name, connect) })
     }
 }
 

@@ -9,6 +9,7 @@ use basekeep_supabase::recognize::{self, Flavour, Project};
 use basekeep_supabase::services;
 
 use crate::backup::{Source, describe, open_management};
+use crate::files::FilesAccess;
 use crate::stored::manifest::Supabase;
 use crate::{EngineError, ResultExt};
 
@@ -72,6 +73,9 @@ pub async fn survey(source: &Source) -> Result<Vec<Line>, EngineError> {
     }));
     client.execute("ROLLBACK").await.doing(doing)?;
     client.close().await;
+    if project.has("storage.objects") {
+        lines.push(files(source));
+    }
     lines.push(folder(source).await?);
     lines.push(api(source, &project).await);
     Ok(lines)
@@ -193,6 +197,31 @@ async fn api(source: &Source, project: &Project) -> Line {
             ),
             hint: error.hint().map(str::to_owned),
         },
+    }
+}
+
+/// Whether it is known how files in storage are reached; nothing is asked.
+fn files(source: &Source) -> Line {
+    let line = |captured, what, hint: Option<&str>| Line {
+        code: "supabase-files",
+        captured,
+        what,
+        hint: hint.map(str::to_owned),
+    };
+    let hint = Some(
+        "set SUPABASE_SERVICE_ROLE_KEY, or `storage` of the source; storage = \"skip\" leaves files out",
+    );
+    match &source.files {
+        FilesAccess::Service { address, .. } => {
+            line(true, format!("files in storage: through {}", address.url), None)
+        }
+        FilesAccess::Skip => line(true, "files in storage are left out, as configured".into(), None),
+        FilesAccess::Unavailable { reason } => {
+            line(false, format!("files in storage are not captured: {reason}"), hint)
+        }
+        FilesAccess::Unknown => {
+            line(false, "files in storage are not captured: no key for the storage API is known".into(), hint)
+        }
     }
 }
 

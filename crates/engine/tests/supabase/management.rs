@@ -2,6 +2,7 @@
 
 use basekeep_engine::backup::Source;
 use basekeep_engine::config::{Management, ManagementEntry};
+use basekeep_engine::files::FilesAccess;
 use basekeep_engine::listing;
 use basekeep_engine::stored::project as stored;
 use basekeep_testkit::management_api::{Answer, ManagementApi, REFERENCE};
@@ -27,7 +28,11 @@ async fn backed_up(database: &TestDatabase, server: &ManagementApi, token: Optio
     let management = Some(Management { entry, token: token.map(Into::into) });
     back_up(
         database,
-        Source { management, ..Source::new("shop", database.options().with_user("operator", None)) },
+        Source {
+            files: FilesAccess::Skip,
+            management,
+            ..Source::new("shop", database.options().with_user("operator", None))
+        },
     )
     .await
 }
