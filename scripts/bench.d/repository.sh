@@ -38,6 +38,8 @@ measure_local() {
         restic -q -r "$work/two" forget --keep-last 1 >/dev/null
         measure local_prune_basekeep "$work/one" "$basekeep" prune --repo "$work/one" --quiet --no-progress
         measure local_prune_restic "$work/two" restic -q -r "$work/two" prune
+        measure local_repack_basekeep "$work/one" "$basekeep" prune --max-unused 0 --repo "$work/one" --quiet --no-progress
+        measure local_repack_restic "$work/two" restic -q -r "$work/two" prune --max-unused 0
         restic -q -r "$work/one" check
         "$basekeep" check --repo "$work/two" --quiet --no-progress
     done
@@ -96,6 +98,8 @@ HEAD
     row '`restic check --read-data`' local_check_restic local_check_restic
     row '`basekeep prune` after three of four were forgotten' local_prune_basekeep local_prune_restic
     row '`restic prune` after three of four were forgotten' local_prune_restic local_prune_restic
+    row '`basekeep prune --max-unused 0` after that' local_repack_basekeep local_repack_restic
+    row '`restic prune --max-unused 0` after that' local_repack_restic local_repack_restic
     printf '\nFor scale: `restic backup` of the files of one snapshot takes %.2f s, `restic restore` of them %.2f s, neither with a database at the other end.\n' \
         "$(median local_backup_restic 1)" "$(median local_restore_restic 1)"
 }
