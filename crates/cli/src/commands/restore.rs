@@ -366,7 +366,7 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String 
     };
     if !report.left_out.is_empty() {
         text += &format!(
-            "{} of the Supabase platform cannot be here and were left out, nothing of yours among them\n",
+            "{} of the Supabase platform cannot be here and were left out, nothing of yours among them (--json lists them)\n",
             units::counted(report.left_out.len() as u64, "piece", "pieces")
         );
     }

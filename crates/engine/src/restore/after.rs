@@ -43,13 +43,19 @@ impl After {
             .filter(|table| found.loads.contains_key(&table.dump_id))
             .map(|table| (table.schema.clone(), table.name.clone()))
             .collect();
+        // Under another owner the same privileges are put in other words.
+        let expected = found.expected.as_ref()?;
+        let adopted = expected.entries.iter().filter(|entry| {
+            entry.desc == "ACL" && entry.dependencies.iter().any(|id| found.adopted.contains(id))
+        });
+        let adopted = adopted.map(basekeep_archive::Entry::display);
         let known = found.differs.iter().map(|(object, _)| object.clone());
         Some(Self {
             options: options.clone(),
             is_project,
             expected: found.expected.clone()?,
             made: found.keep.clone(),
-            known: known.chain(found.lost.iter().map(|lost| lost.object.clone())).collect(),
+            known: known.chain(adopted).chain(found.lost.iter().map(|lost| lost.object.clone())).collect(),
             loaded,
         })
     }

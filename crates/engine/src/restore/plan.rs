@@ -63,15 +63,26 @@ pub(crate) async fn make(
     };
     client.close().await;
     let missing = planner.roles(wanted, held.as_ref());
+    let taken = reconciled.as_ref().map(|found| planner.memberships(&found.keep)).unwrap_or_default();
+    if held.as_ref().is_some_and(|held| held.is_project) {
+        planner.remind();
+    }
     let warnings = planner.warnings;
 
     let is_project = held.as_ref().is_some_and(|held| held.is_project);
     // A scratch server that is to prove something gets all of it, as it was.
     let is_plain = wanted == Roles::Needed && !is_project && objects::is_of_project(&contents.archive);
     let dispensable = if is_plain { dispensable(&contents.archive) } else { HashSet::new() };
-    let steps =
-        steps::make(repository, snapshot, &contents, &archive_options, reconciled.as_ref(), &dispensable)
-            .await?;
+    let steps = steps::make(
+        repository,
+        snapshot,
+        &contents,
+        &archive_options,
+        reconciled.as_ref(),
+        &dispensable,
+        target.superuser,
+    )
+    .await?;
     let late = match &reconciled {
         Some(found) if is_project => Some(Late::read(repository, snapshot, &contents, found, options).await?),
         _ => None,
@@ -93,11 +104,19 @@ pub(crate) async fn make(
             } else {
                 Vec::new()
             };
-            (roles::steps(globals, &missing, &target), database)
+            let mut steps = roles::steps(globals, &missing, &target);
+            steps.extend(taken.iter().map(|role| roles::take(role, &target)));
+            (steps, database)
         }
         Err(_) => (Vec::new(), Vec::new()),
     };
-    let borrowed = if target.superuser { Vec::new() } else { missing.iter().cloned().collect() };
+    let stays = |role: &&String| {
+        contents.globals.as_ref().is_ok_and(|globals| roles::is_member(globals, role, &target))
+    };
+    let borrowed = match target.superuser {
+        true => Vec::new(),
+        false => missing.iter().chain(&taken).filter(|role| !stays(role)).cloned().collect(),
+    };
     let work = Work {
         target: options.target.clone(),
         create,
@@ -291,6 +310,41 @@ impl Planner<'_> {
         }
     }
 
+    /// What a project needs beside what a restore can bring.
+    fn remind(&mut self) {
+        let manifest = &self.contents.manifest;
+        let again = manifest.supabase.iter().flat_map(|project| &project.supply_again);
+        let again: Vec<&str> = again.map(String::as_str).collect();
+        if !again.is_empty() {
+            self.warnings.push(format!("no backup has these, supply them again: {}", again.join(", ")));
+        }
+        let has_sessions = |table: &&crate::stored::manifest::Table| {
+            table.schema == "auth"
+                && matches!(table.name.as_str(), "sessions" | "refresh_tokens")
+                && table.rows > 0
+        };
+        if manifest.tables.iter().any(|table| has_sessions(&table)) {
+            self.warnings.push(
+                "sessions of users stay valid only where the target has the source's JWT secret: the others log in again"
+                    .into(),
+            );
+        }
+    }
+
+    /// Memberships in roles that are there and that objects go to: without them nothing can be given to a role.
+    fn memberships(&self, keep: &std::collections::HashSet<i32>) -> BTreeSet<String> {
+        if self.target.superuser || !self.options.owner || !self.target.may_create_roles {
+            return BTreeSet::new();
+        }
+        let entries = self.contents.archive.entries.iter().filter(|entry| keep.contains(&entry.dump_id));
+        entries
+            .filter(|entry| entry.grant_target().is_some())
+            .filter_map(|entry| entry.owner.as_ref().map(ToString::to_string))
+            .filter(|owner| self.target.roles.contains(owner) && !self.target.may_give_to(owner))
+            .filter(|owner| !is_platform_role(owner))
+            .collect()
+    }
+
     /// Roles to create.
     fn roles(&mut self, wanted: Roles, held: Option<&Held>) -> BTreeSet<String> {
         let is_project = held.is_some_and(|held| held.is_project);
@@ -307,13 +361,27 @@ impl Planner<'_> {
                 roles::needed(&self.contents.archive, globals, self.options.owner, self.options.privileges)
             }
         };
+        // A project's roles are all its own, whatever refers to them: an application may log in as one.
+        let custom = globals
+            .roles
+            .iter()
+            .map(|role| role.name.clone())
+            .filter(|name| objects::is_of_project(&self.contents.archive) && !is_platform_role(name));
+        let needed: BTreeSet<String> = needed.into_iter().chain(custom).collect();
         let missing: BTreeSet<String> = needed
             .into_iter()
             .filter(|name| !self.target.roles.contains(name))
             .filter(|name| !is_project || !is_platform_role(name))
             .collect();
         if missing.is_empty() || (self.options.roles && self.target.may_create_roles) {
-            if !missing.is_empty() && !globals.missing.is_empty() {
+            if is_project {
+                let without = |name: &&String| {
+                    globals.roles.iter().any(|r| r.name == **name && r.login && r.verifier.is_none())
+                };
+                self.warnings.extend(missing.iter().filter(without).map(|name| {
+                    format!("set a password for the role '{name}': the backup could not read it")
+                }));
+            } else if !missing.is_empty() && !globals.missing.is_empty() {
                 self.warnings.extend(globals.missing.iter().map(|what| format!("not in the backup: {what}")));
             }
             return missing;

@@ -22,7 +22,7 @@ pub(super) struct Held {
     pub(super) hidden: HashSet<(String, String)>,
     /// Tables and sequences.
     pub(super) relations: HashMap<(String, String), Relation>,
-    /// What the target gives by itself to what the role creates.
+    /// What the target gives by itself to what a role creates.
     pub(super) defaults: Vec<DefaultGrant>,
     /// Versions of the extensions that are there.
     pub(super) extensions: BTreeMap<String, String>,
@@ -52,9 +52,11 @@ pub(super) struct Column {
     pub(super) needed: bool,
 }
 
-/// A default privilege of the role that restores.
+/// A default privilege.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DefaultGrant {
+    /// The role whose new objects it concerns.
+    pub(super) creator: String,
     /// `pg_default_acl.defaclobjtype`.
     pub(super) kind: char,
     /// Where it holds; everywhere if `None`.
@@ -79,6 +81,13 @@ impl Held {
         options: &RestoreOptions,
         encoding: Option<String>,
     ) -> Result<Self, EngineError> {
+        // Counting and comparing rows may take longer than a role is allowed to.
+        client
+            .execute(
+                "SET statement_timeout = 0; SET row_security = off; SET default_transaction_read_only = on",
+            )
+            .await
+            .doing(|| "prepare to look at the target")?;
         let is_project = is_project(client).await?;
         let (archive, hidden) = dump(client, options, encoding).await?;
         let globals = basekeep_postgres::globals::read_globals(client)
@@ -158,22 +167,25 @@ async fn relations(client: &mut Client) -> Result<HashMap<(String, String), Rela
 
 async fn default_grants(client: &mut Client) -> Result<Vec<DefaultGrant>, EngineError> {
     let sql = "SELECT d.defaclobjtype, n.nspname,
-            CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(r.rolname) END
+            CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(r.rolname) END, creator.rolname
         FROM pg_catalog.pg_default_acl AS d LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace
             CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) AS a
             LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-        WHERE d.defaclrole = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
-            AND a.grantee <> d.defaclrole AND (a.grantee = 0 OR r.rolname IS NOT NULL)
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+            JOIN pg_catalog.pg_roles AS creator ON creator.oid = d.defaclrole
+        WHERE a.grantee <> d.defaclrole AND (a.grantee = 0 OR r.rolname IS NOT NULL)
+        GROUP BY 1, 2, 3, 4 ORDER BY 4, 1, 2, 3";
     let rows = client.query(sql).await.doing(|| "read the target's default privileges")?;
     let mut grants: Vec<DefaultGrant> = Vec::new();
     for row in rows.iter() {
         let kind = row.get(0).and_then(|text| text.chars().next()).unwrap_or_default();
         let schema = row.get(1).map(str::to_owned);
         let grantee = row.get(2).unwrap_or_default().to_owned();
-        match grants.last_mut().filter(|last| last.kind == kind && last.schema == schema) {
+        let creator = row.get(3).unwrap_or_default().to_owned();
+        let same =
+            |last: &&mut DefaultGrant| last.creator == creator && last.kind == kind && last.schema == schema;
+        match grants.last_mut().filter(same) {
             Some(last) => last.grantees.push(grantee),
-            None => grants.push(DefaultGrant { kind, schema, grantees: vec![grantee] }),
+            None => grants.push(DefaultGrant { creator, kind, schema, grantees: vec![grantee] }),
         }
     }
     Ok(grants)
@@ -187,7 +199,7 @@ async fn extensions(client: &mut Client) -> Result<BTreeMap<String, String>, Eng
 }
 
 async fn may_replicate(client: &mut Client) -> Result<bool, EngineError> {
-    let sql = "BEGIN; SET LOCAL session_replication_role = replica; ROLLBACK";
+    let sql = "BEGIN READ WRITE; SET LOCAL session_replication_role = replica; ROLLBACK";
     match client.execute(sql).await {
         Ok(()) => Ok(true),
         Err(error @ basekeep_postgres::Error::Server(_)) => {

@@ -34,6 +34,8 @@ pub(super) struct Reconciled {
     pub(super) platform: Vec<(String, String)>,
     /// The user's, and known not to come back.
     pub(super) lost: Vec<FailedObject>,
+    /// Dump ids of what gets another owner than it had.
+    pub(super) adopted: HashSet<i32>,
     /// Dump ids of what the target's platform lacks.
     absent: HashSet<i32>,
     pub(super) warnings: Vec<String>,
@@ -91,7 +93,7 @@ pub(super) fn definitions(
     if options.privileges {
         grants::take_back(archive, &mut states, &plan, &mut result);
         for entry in archive.entries.iter_mut().filter(|entry| created.contains(&entry.dump_id)) {
-            grants::neutral(entry, &held.defaults);
+            grants::neutral(entry, &held.defaults, &target.user);
         }
     }
     result
@@ -117,6 +119,7 @@ fn adopt(archive: &mut Archive, whose: &[Belongs], held: &Held, target: &Target,
             entry.namespace.as_ref().is_some_and(|schema| is_platform_schema(&schema.to_string()));
         if is_platform_role(&owner) && !in_platform && !target.may_give_to(&owner) {
             entry.owner = Some(target.user.as_str().into());
+            result.adopted.insert(entry.dump_id);
             if entry.grant_target().is_some() {
                 *adopted.entry(owner).or_default() += 1;
             }

@@ -94,6 +94,14 @@ fn kind(entry: &Entry) -> &str {
     std::str::from_utf8(&entry.desc).unwrap_or_default()
 }
 
+/// Whether the restoring role was a member of this one, and not just by having made it.
+pub(super) fn is_member(globals: &Globals, role: &str, target: &Target) -> bool {
+    globals.memberships.iter().any(|membership| {
+        let by_creation = membership.admin && membership.set == Some(false);
+        membership.role == role && membership.member == target.user && !by_creation
+    })
+}
+
 /// Steps that make `missing` roles: attributes, memberships among them, settings. An attribute that the restoring role may
 /// not give fails on its own.
 pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Target) -> Vec<Step> {
@@ -106,7 +114,12 @@ pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Targ
     for membership in &globals.memberships {
         let both = missing.contains(&membership.role) || missing.contains(&membership.member);
         let there = |name: &String| missing.contains(name) || target.roles.contains(name);
-        if both && there(&membership.role) && there(&membership.member) {
+        // Who creates a role administers it by that, since version 16.
+        let by_creation = membership.member == target.user
+            && missing.contains(&membership.role)
+            && membership.admin
+            && target.version >= MEMBERSHIP_OPTIONS;
+        if both && there(&membership.role) && there(&membership.member) && !by_creation {
             steps.push(grant(membership, target));
         }
     }
@@ -164,6 +177,12 @@ fn create(role: &Role, target: &Target) -> Step {
         });
     }
     step(format!("role {}", role.name), statements)
+}
+
+/// The step that makes the restoring role a member of a role that is there.
+pub(super) fn take(role: &str, target: &Target) -> Step {
+    let sql = borrow_sql(role, target);
+    step(format!("membership of the restoring role in {role}"), vec![Statement { sql, part: None }])
 }
 
 /// Makes the restoring role a member, so that it can give objects to the role.

@@ -75,7 +75,7 @@ pub(super) async fn run(
         run.connections.cancel_all().await;
         let left = if created { "if it was created" } else { "if anything was restored" };
         return Err(error.hint(format!(
-            "the database '{name}' holds an incomplete restore, {left}: drop it before the next try"
+            "the database '{name}' holds an incomplete restore, {left}: drop it before the next try, or go on with --resume"
         )));
     }
     let mut report = run.outcomes.report();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use basekeep_archive::{self as archive, Archive, Entry, Pass, Phase, StepKind};
-use basekeep_postgres::Digest;
+use basekeep_postgres::{Digest, quote_identifier, quote_literal};
 use basekeep_repository::{Repository, Snapshot};
 
 use super::contents::{Contents, blobs_toc};
@@ -26,6 +26,7 @@ pub(super) async fn make(
     options: &archive::RestoreOptions,
     reconciled: Option<&Reconciled>,
     dispensable: &HashSet<i32>,
+    superuser: bool,
 ) -> Result<Vec<Step>, EngineError> {
     let archive = &contents.archive;
     let selected = |entry: &Entry| reconciled.is_none_or(|found| found.keep.contains(&entry.dump_id));
@@ -39,7 +40,7 @@ pub(super) async fn make(
     for planned in &plan.steps {
         let entry = &archive.entries[planned.entry];
         let action = match planned.kind {
-            StepKind::Sql | StepKind::SequenceSet => sql(archive, entry, options),
+            StepKind::Sql | StepKind::SequenceSet => sql(archive, entry, options, superuser),
             StepKind::TableData => {
                 let load = reconciled.and_then(|found| found.loads.get(&entry.dump_id).copied());
                 table(contents, entry, tables.get(&entry.dump_id).copied(), load)
@@ -128,7 +129,7 @@ fn weight(action: &Action, after: &[(usize, Need)], before: &[Step]) -> u64 {
 }
 
 /// The statements of an entry. Its owner is a part of its own: without the role there is still the object.
-fn sql(archive: &Archive, entry: &Entry, options: &archive::RestoreOptions) -> Action {
+fn sql(archive: &Archive, entry: &Entry, options: &archive::RestoreOptions, superuser: bool) -> Action {
     let Some(sql) = entry.create_sql(archive, options) else { return Action::Sql(Vec::new()) };
     let without_owner = archive::RestoreOptions { owner: false, ..*options };
     let bare = entry.create_sql(archive, &without_owner).map(|sql| sql.queries).unwrap_or_default();
@@ -136,11 +137,39 @@ fn sql(archive: &Archive, entry: &Entry, options: &archive::RestoreOptions) -> A
     for query in sql.queries {
         let owner = options.owner && query.starts_with(b"ALTER ") && !bare.contains(&query);
         match String::from_utf8(query.into()) {
+            Ok(sql) if owner && !superuser => {
+                statements.push(Statement { sql: given(entry, &sql), part: Some("owner") });
+            }
             Ok(sql) => statements.push(Statement { sql, part: owner.then_some("owner") }),
             Err(_) => return Action::Impossible("its definition is not valid UTF-8".into()),
         }
     }
     Action::Sql(statements)
+}
+
+/// `ALTER … OWNER TO` for a role that is no superuser: the new owner must be allowed to create in the schema, if only for
+/// this moment.
+fn given(entry: &Entry, alter: &str) -> String {
+    let text = |bytes: &Option<bstr::BString>| bytes.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (schema, owner) = (text(&entry.namespace), text(&entry.owner));
+    if schema.is_empty() || owner.is_empty() {
+        return alter.to_owned();
+    }
+    let (grantee, quoted) = (quote_identifier(&owner), quote_identifier(&schema));
+    let body = format!(
+        "BEGIN
+    IF pg_catalog.has_schema_privilege({}, {}, 'CREATE') THEN
+        {alter}
+    ELSE
+        GRANT CREATE ON SCHEMA {quoted} TO {grantee};
+        {alter}
+        REVOKE CREATE ON SCHEMA {quoted} FROM {grantee};
+    END IF;
+END",
+        quote_literal(&owner),
+        quote_literal(&schema)
+    );
+    format!("DO {};\n", quote_literal(&body))
 }
 
 fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>, load: Option<Load>) -> Action {

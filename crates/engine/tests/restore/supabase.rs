@@ -94,6 +94,20 @@ async fn everything_comes_back(from: u32, to: u32) {
 
     what_the_api_sees_is_the_same(&source, &target).await;
 
+    let roles = "SELECT string_agg(concat_ws(' ', r.rolname, r.rolcanlogin, r.rolconnlimit, r.rolvaliduntil AT TIME ZONE 'UTC', s.setconfig,
+            (SELECT string_agg(m.roleid::regrole::text, ',' ORDER BY m.roleid::regrole::text) FROM pg_auth_members AS m WHERE m.member = r.oid)), E'\n' ORDER BY r.rolname)
+        FROM pg_roles AS r LEFT JOIN pg_db_role_setting AS s ON s.setrole = r.oid WHERE r.rolname IN ('reporting', 'Plant Manager', 'metrics_reader')";
+    assert!(same(&source, &target, "postgres", roles).await.unwrap().contains("metrics_reader t 5"));
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("set a password for the role 'metrics_reader'")),
+        "{:?}",
+        report.warnings
+    );
+    assert!(report.warnings.iter().any(|warning| warning.contains("JWT secret")), "{:?}", report.warnings);
+
     // Nothing is left to do.
     let again = RestoreOptions { mode: Mode::Resume, ..into_project(&target) };
     let report = restored(&backup, &again).await;
@@ -146,7 +160,7 @@ async fn a_fresh_project_gets_everything_back_with_zero_failures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_of_a_newer_server_gets_everything_back_too() {
-    everything_comes_back(15, 17).await;
+    everything_comes_back(16, 18).await;
 }
 
 /// Rows that a restore does not bring, or brings with other ids.

@@ -160,3 +160,73 @@ async fn a_plain_server_gets_all_that_is_the_users() {
     let row = rows.iter().next().unwrap();
     assert_eq!((row.get(0), row.get(1), row.get(2)), (Some("24"), Some("10"), Some("f")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_by_the_superuser_goes_back_as_postgres_and_as_the_superuser() {
+    let platform = Platform::start(server(15)).await;
+    let source = platform.create_project("app").await;
+    source
+        .execute_as(
+            "postgres",
+            &format!("{NOTES}INSERT INTO public.notes VALUES (1, 'one'); {}", user(1, "one@example.com")),
+        )
+        .await;
+    // As the dashboard once made tables, and with a role of the user's as owner of another.
+    source
+        .execute_as(
+            "supabase_admin",
+            "CREATE TABLE public.old (id integer PRIMARY KEY); INSERT INTO public.old VALUES (1), (2);
+             REVOKE ALL ON public.old FROM anon;
+             CREATE ROLE app_owner; CREATE TABLE public.owned (id integer); ALTER TABLE public.owned OWNER TO app_owner;
+             REVOKE ALL ON public.owned FROM anon; INSERT INTO public.owned VALUES (7)",
+        )
+        .await;
+    let backup = crate::support::backed_up_as(source.database(), "supabase_admin").await;
+    let owners = "SELECT string_agg(relname || ' ' || relowner::regrole || ' ' || has_table_privilege('anon', c.oid, 'SELECT'), ', ' ORDER BY relname)
+        FROM pg_class AS c WHERE relname IN ('old', 'owned', 'notes') AND relkind = 'r'";
+    let target = platform.create_project("as-postgres").await;
+    let report = restored(&backup, &into_project(&target)).await;
+    assert_eq!(report.failed, []);
+    assert_eq!(all(&target, owners).await, "notes postgres true, old postgres false, owned app_owner false");
+    assert_eq!(all(&target, "SELECT count(*) FROM public.old").await, "2");
+    assert!(
+        report.warnings.iter().any(|warning| warning.contains("supabase_admin")),
+        "{:?}",
+        report.warnings
+    );
+
+    let target = platform.create_project("as-admin").await;
+    let options = RestoreOptions { target: target.options_as("supabase_admin"), ..into_project(&target) };
+    let report = restored(&backup, &options).await;
+    assert_eq!(report.failed, []);
+    assert_eq!(
+        all(&target, owners).await,
+        "notes postgres true, old supabase_admin false, owned app_owner false"
+    );
+    assert_eq!(all(&target, EMAILS).await, "one@example.com");
+    assert_eq!(super::supabase::grants(&source).await, super::supabase::grants(&target).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_database_is_continued_and_merged_into_too() {
+    let cluster = TestCluster::shared(15);
+    let source = cluster.create_database();
+    basekeep_testkit::load_sql(
+        &source,
+        "CREATE TABLE a (id int PRIMARY KEY, t text); INSERT INTO a SELECT n, 'row ' || n FROM generate_series(1, 100) AS n;
+         CREATE TABLE b (a int REFERENCES a); INSERT INTO b VALUES (1), (1), (100);",
+    )
+    .await;
+    let backup = crate::support::backed_up(&source).await;
+    let target = cluster.create_database();
+    basekeep_testkit::load_sql(&target, "CREATE TABLE a (id int PRIMARY KEY, t text); INSERT INTO a SELECT n, 'row ' || n FROM generate_series(1, 30) AS n").await;
+    let options = RestoreOptions { environment: Some(programs(15)), ..into(&target.options()) };
+    let resume = RestoreOptions { mode: Mode::Resume, ..options.clone() };
+    let report = restored(&backup, &resume).await;
+    assert_eq!((report.failed, report.rows), (vec![], 73));
+    assert_eq!(source.contents().await, target.contents().await);
+    let merge = RestoreOptions { mode: Mode::Merge(OnConflict::Fail), ..options };
+    let report = restored(&backup, &merge).await;
+    assert_eq!((report.failed, report.rows), (vec![], 0));
+    assert_eq!(source.contents().await, target.contents().await);
+}

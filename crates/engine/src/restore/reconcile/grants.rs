@@ -116,12 +116,17 @@ impl Decisions<'_> {
 }
 
 /// Takes back what the target gives by default to an object that was just created, in the same transaction.
-pub(super) fn neutral(entry: &mut Entry, defaults: &[DefaultGrant]) {
+/// `ours` is the role that creates.
+pub(super) fn neutral(entry: &mut Entry, defaults: &[DefaultGrant], ours: &str) {
     let Some((kind, object)) = entry.grant_target() else { return };
+    // The sequence of an identity column is made by the table's owner, whoever alters the table.
+    let identity = kind == 'S' && entry.defn.as_ref().is_some_and(|text| text.starts_with(b"ALTER TABLE "));
+    let owner = entry.owner.as_ref().filter(|_| identity).map(ToString::to_string);
+    let creator = owner.as_deref().unwrap_or(ours);
     let schema = entry.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut more: Vec<&str> = Vec::new();
     let mut public = true;
-    for default in defaults.iter().filter(|default| default.kind == kind) {
+    for default in defaults.iter().filter(|default| default.kind == kind && default.creator == creator) {
         match &default.schema {
             Some(name) if *name != schema => continue,
             Some(_) => {}
