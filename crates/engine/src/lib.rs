@@ -20,6 +20,7 @@ pub mod keys;
 pub mod listing;
 pub mod live;
 pub mod objects;
+pub mod project;
 pub mod prune;
 pub mod repair;
 pub mod replicas;

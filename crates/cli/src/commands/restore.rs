@@ -2,6 +2,7 @@
 
 mod checklist;
 mod files;
+mod project;
 
 use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{self, FailedObject, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
@@ -81,6 +82,8 @@ pub(crate) struct Restore {
     no_tablespaces: bool,
     #[command(flatten)]
     files: files::FilesArguments,
+    #[command(flatten)]
+    project: project::ProjectArguments,
     /// Connections [default: chosen by the machine and the target]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -182,6 +185,9 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
     let snapshot = context.interrupt.guard(find).await?;
     if command.files.alone {
         return files::alone(command, context, &repository, &snapshot, &target).await;
+    }
+    if command.project.alone() {
+        return project::alone(command, context, &repository, &snapshot).await;
     }
     let options = options(command, target.clone());
     let plan = context.interrupt.guard(restore::plan(&repository, &snapshot, &options)).await?;

@@ -2,7 +2,7 @@
 
 use basekeep_engine::EngineError;
 use basekeep_engine::backup::{Source, check_name};
-use basekeep_engine::config::{SourceEntry, connect_options, files_of};
+use basekeep_engine::config::{Management, SourceEntry, connect_options, files_of};
 use basekeep_engine::files::FilesAccess;
 use basekeep_engine::postgres::ConnectOptions;
 
@@ -91,6 +91,11 @@ impl Context {
             Wanted::Configured(entry) => Ok(entry.files(&entry.connect(&self.env)?, &self.env)),
             Wanted::Given(source) => Ok(source.files),
         }
+    }
+
+    /// The Management API of a target, where it is configured.
+    pub(crate) fn target_management(&self, text: &str) -> Result<Option<Management>, EngineError> {
+        Ok(self.wanted_source(text)?.resolve(self)?.management)
     }
 
     fn default_sources(&self) -> Result<Vec<Wanted>, EngineError> {

@@ -15,4 +15,5 @@ mod reference;
 mod repository;
 mod sandbox;
 mod server;
+mod supabase;
 mod usage;

@@ -1,6 +1,7 @@
 //! `management` of a source: how its project's Management API is reached.
 
 use basekeep_postgres::{Environment, Secret};
+use basekeep_supabase::management::{DEFAULT_TOKEN_ENV, DEFAULT_URL};
 
 use super::Dotenv;
 
@@ -25,8 +26,14 @@ pub struct Management {
 }
 
 impl ManagementEntry {
+    /// The project at supabase.com, with the token of the Supabase CLI's variable.
+    pub fn new(project_ref: impl Into<String>) -> Self {
+        let (token_env, url) = (DEFAULT_TOKEN_ENV.to_owned(), DEFAULT_URL.to_owned());
+        Self { project_ref: project_ref.into(), token_env, url }
+    }
+
     /// Looks for the token in the environment, then in the project's `.env` files.
-    pub(super) fn resolve(&self, env: &Environment, dotenv: &Dotenv) -> Management {
+    pub fn resolve(&self, env: &Environment, dotenv: &Dotenv) -> Management {
         let token = env.var(&self.token_env).or_else(|| dotenv.var(&self.token_env));
         let token = token.filter(|token| !token.trim().is_empty()).map(Secret::new);
         Management { entry: self.clone(), token }

@@ -3,8 +3,9 @@
 use basekeep_engine::backup::Source;
 use basekeep_engine::config::{Management, ManagementEntry};
 use basekeep_engine::files::FilesAccess;
-use basekeep_engine::listing;
+use basekeep_engine::project::{self, PushOptions};
 use basekeep_engine::stored::project as stored;
+use basekeep_engine::{Interrupt, listing};
 use basekeep_testkit::management_api::{Answer, ManagementApi, REFERENCE};
 use basekeep_testkit::{TestCluster, TestDatabase};
 
@@ -13,7 +14,7 @@ use crate::support::{Backup, back_up};
 const PLATFORM: &str = include_str!("platform.sql");
 const TOKEN: &str = "sbp_0123456789";
 
-async fn project() -> TestDatabase {
+async fn source() -> TestDatabase {
     let database = TestCluster::private(15, &[]).create_database();
     database.load(PLATFORM).await;
     database
@@ -59,7 +60,7 @@ async fn everything(backup: &Backup) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deployed_functions_and_configuration_are_in_the_snapshot_and_their_secrets_are_not() {
-    let (database, server) = (project().await, ManagementApi::start(TOKEN).await);
+    let (database, server) = (source().await, ManagementApi::start(TOKEN).await);
     let backup = backed_up(&database, &server, Some(TOKEN)).await;
     assert_eq!(backup.manifest.not_captured, []);
     let (repository, snapshot) = (&backup.repository, &backup.snapshot);
@@ -97,7 +98,7 @@ async fn deployed_functions_and_configuration_are_in_the_snapshot_and_their_secr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_refuses_is_named_and_the_snapshot_is_made_all_the_same() {
-    let (database, server) = (project().await, ManagementApi::start(TOKEN).await);
+    let (database, server) = (source().await, ManagementApi::start(TOKEN).await);
     server.answer("GET secrets", [Answer::refusal(403, "Forbidden resource")]);
     server.answer("GET functions/hook/body", [Answer::refusal(404, "Function not found")]);
     server.answer("GET pgsodium", [Answer::refusal(403, "Forbidden resource")]);
@@ -131,7 +132,7 @@ async fn what_the_api_refuses_is_named_and_the_snapshot_is_made_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_that_opens_it_the_api_is_one_line_of_what_is_missing() {
-    let (database, server) = (project().await, ManagementApi::start(TOKEN).await);
+    let (database, server) = (source().await, ManagementApi::start(TOKEN).await);
     for (token, reason) in [
         (None, "the variable SUPABASE_ACCESS_TOKEN, which holds the access token, is not set"),
         (Some("sbp_wrong"), "the Management API answered 401 Unauthorized: Unauthorized"),
@@ -144,4 +145,64 @@ async fn without_a_token_that_opens_it_the_api_is_one_line_of_what_is_missing() 
         assert_eq!(missing.reason, reason);
         assert_eq!(backup.manifest.supabase.as_ref().unwrap().counts["users"], 4);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_and_what_differs_of_the_configuration_go_back_and_secrets_are_asked_for() {
+    let (database, server) = (source().await, ManagementApi::start(TOKEN).await);
+    let backup = backed_up(&database, &server, Some(TOKEN)).await;
+    let target = ManagementApi::start("sbp_target").await;
+    let entry =
+        ManagementEntry { project_ref: REFERENCE.into(), token_env: "T".into(), url: target.url().into() };
+    let management = Management { entry, token: Some("sbp_target".into()) };
+    let send = async |options| {
+        project::push(&backup.repository, &backup.snapshot, &management, options, &Interrupt::never())
+            .await
+            .unwrap()
+    };
+    target.answer("GET functions/send-mail", [Answer::refusal(404, "Not Found")]);
+    target.answer("POST functions", [Answer::new(201, "{}")]);
+    target.answer("GET functions/hook", [Answer::new(200, "{}")]);
+    target.answer("PATCH functions/hook", [Answer::refusal(402, "Function limit reached")]);
+    target.answer(
+        "GET config/auth",
+        [Answer::new(200, r#"{"site_url":"http://localhost","jwt_exp":3600,"smtp_pass":"other"}"#)],
+    );
+    target.answer("GET postgrest", [Answer::new(200, r#"{"max_rows":10,"jwt_secret":"x"}"#)]);
+    target.answer("PATCH config/auth", [Answer::new(200, "{}")]);
+    target.answer("PATCH postgrest", [Answer::refusal(400, "max_rows is too large")]);
+    target.answer("GET network-restrictions", [Answer::new(200, r#"{"config":{},"status":"applied"}"#)]);
+
+    let report = send(PushOptions { functions: true, configuration: false }).await;
+    assert_eq!(report.functions, ["send-mail"]);
+    assert_eq!(report.failed[0].object, "edge function hook");
+    assert!(report.failed[0].reason.ends_with("Function limit reached"), "{:?}", report.failed);
+    assert_eq!(report.warnings, ["set these secrets of the functions again: OPENAI_KEY, STRIPE_KEY"]);
+    let post = target.requests().into_iter().find(|request| request.method == "POST").unwrap();
+    assert_eq!(post.body, b"ESZIP-of-send-mail");
+    assert!(
+        post.target.contains("verify_jwt=true") && post.target.contains("import_map=true"),
+        "{}",
+        post.target
+    );
+
+    let report = send(PushOptions { functions: false, configuration: true }).await;
+    assert_eq!(report.changed, ["the configuration of auth: site_url"]);
+    let patch = target
+        .requests()
+        .into_iter()
+        .rfind(|request| request.target.ends_with("config/auth") && request.method == "PATCH");
+    assert_eq!(patch.unwrap().body, br#"{"site_url":"https://factory.example"}"#);
+    let failed: Vec<_> = report.failed.iter().map(|failed| failed.object.as_str()).collect();
+    assert_eq!(failed, ["the configuration of the REST API"]);
+    assert!(
+        report.warnings.iter().any(|w| w.contains("set again: external_github_secret, smtp_pass")),
+        "{:?}",
+        report.warnings
+    );
+    assert!(
+        report.warnings.iter().any(|w| w.starts_with("the network restrictions: config: differs")),
+        "{:?}",
+        report.warnings
+    );
 }
