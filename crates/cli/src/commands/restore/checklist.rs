@@ -2,7 +2,7 @@
 
 use basekeep_engine::live::{LiveReport, Options, Outcome};
 use basekeep_engine::postgres::ConnectOptions;
-use basekeep_engine::{Repository, Snapshot, live};
+use basekeep_engine::{Event, Repository, Snapshot, live};
 
 use crate::commands::verify::live::{CheckDocument, documents, text};
 use crate::context::Context;
@@ -29,8 +29,11 @@ impl Checklist {
         match live::check(repository, snapshot, target, options, &observer, &context.interrupt).await {
             Ok(report) => Self(Some(report)),
             Err(error) => {
-                let hint = "`basekeep verify --live` goes through it";
-                context.output.warning(&format!("the checklist was not gone through: {error}"), Some(hint));
+                observer.event(Event::Warning {
+                    code: "no-checklist".to_owned(),
+                    message: format!("the checklist was not gone through: {error}"),
+                    hint: Some("`basekeep verify --live` goes through it".to_owned()),
+                });
                 Self(None)
             }
         }
