@@ -13,7 +13,7 @@ use basekeep_engine::backup::{BackupOptions, BackupReport, Source, backup};
 use basekeep_engine::files::{Address, FilesAccess, FilesOptions, FilesReport, Patience, restore};
 use basekeep_engine::{Interrupt, listing};
 use basekeep_postgres::{Environment, quote_literal};
-use basekeep_repository::{NodeKind, Repository, Snapshot, Tree};
+use basekeep_repository::{NodeKind, Repository, Snapshot, Tree, WriterOptions};
 use basekeep_testkit::supabase::{Platform, Project};
 use basekeep_testkit::{STORAGE_KEY, StorageApi, server, tool};
 
@@ -49,6 +49,7 @@ struct World {
     project: Project,
     api: StorageApi,
     repository: Repository,
+    writer: WriterOptions,
 }
 
 fn impatient() -> Patience {
@@ -71,7 +72,7 @@ impl World {
         project
             .execute_as("postgres", "INSERT INTO storage.buckets (id, name, public) VALUES ('photos', 'photos', true), ('docs', 'docs', false)")
             .await;
-        Self { platform, project, api, repository: repository().await }
+        Self { platform, project, api, repository: repository().await, writer: WriterOptions::default() }
     }
 
     fn source(&self) -> Source {
@@ -89,7 +90,11 @@ impl World {
         let folder = tool("pg_dump", 15).parent().unwrap().display().to_string();
         let vars = [("BASEKEEP_POSTGRES_BIN".to_owned(), folder)].into();
         let environment = Environment { vars, home: None, user: None };
-        let options = BackupOptions { environment: Some(environment), ..BackupOptions::default() };
+        let options = BackupOptions {
+            environment: Some(environment),
+            writer: self.writer.clone(),
+            ..BackupOptions::default()
+        };
         let observer = Arc::new(Events::default());
         let report = backup(&self.repository, source, &options, observer, &Interrupt::never()).await.unwrap();
         let snapshot = listing::find(&self.repository, "latest", None).await.unwrap();

@@ -75,6 +75,13 @@ async fn without_a_key_the_files_are_told_as_missing_unless_they_are_left_out_on
     let (report, _) = world.backup_of(&skip).await;
     assert_eq!(missing(&report), []);
     assert!(report.manifest.warnings.iter().any(|warning| warning.code == "files-skipped"));
+
+    // Snapshots without files between two with files do not cost a transfer.
+    world.backup().await;
+    world.backup_of(&skip).await;
+    let (report, snapshot) = world.backup().await;
+    assert_eq!(count(&report, "files_taken_over"), 2);
+    assert_eq!(world.stored(&snapshot).await.len(), 2);
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! What goes wrong on the way from the service.
 
+use std::sync::Arc;
+
+use basekeep_engine::files::FilesAccess;
+use basekeep_repository::{InitOptions, Password, Repository};
+use basekeep_store::Local;
 use basekeep_testkit::{StorageFault, StoredContent};
 
 use super::{World, count, missing};
@@ -63,7 +68,7 @@ async fn a_service_that_is_gone_is_not_asked_for_every_file() {
     }
     world.api.fault(StorageFault::cut_upload("GET /object/authenticated/", 0, u32::MAX));
     let mut source = world.source();
-    if let basekeep_engine::files::FilesAccess::Service { patience, .. } = &mut source.files {
+    if let FilesAccess::Service { patience, .. } = &mut source.files {
         patience.within = std::time::Duration::from_millis(50);
     }
     let (report, _) = world.backup_of(&source).await;
@@ -71,4 +76,31 @@ async fn a_service_that_is_gone_is_not_asked_for_every_file() {
     assert!((1..=20).contains(&left_out));
     assert_eq!(count(&report, "files"), 0);
     assert!(world.api.take_requests().len() < 200);
+}
+
+/// The largest resident size of this process so far, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// The writer holds at most 64 MiB; the service's side of the connection is in this process too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_larger_than_the_memory_bound_is_streamed() {
+    const SIZE: u64 = 240 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new().await;
+    let store = Arc::new(Local::new(folder.path().join("repository")));
+    world.repository =
+        Repository::init(store, &Password::from("test"), InitOptions::default()).await.unwrap();
+    (world.writer.in_flight, world.writer.pack_size) = (64 << 20, 16 << 20);
+    world.api.put("docs", "large", StoredContent::Pattern { size: SIZE, seed: 4 }, "video/mp4").await;
+    world.api.fault(StorageFault::cut("GET /object/authenticated/docs/large", 60 << 20, 2));
+    let before = peak();
+    let (report, _) = world.backup().await;
+    assert_eq!(missing(&report), []);
+    assert_eq!(count(&report, "file_bytes"), SIZE);
+    let grown = peak() - before;
+    assert!(grown < 180 << 20, "{} MiB of memory for a file of {} MiB", grown >> 20, SIZE >> 20);
 }

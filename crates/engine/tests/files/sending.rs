@@ -1,8 +1,13 @@
 //! Files back to a service.
 
+use std::sync::Arc;
+
+use basekeep_engine::Interrupt;
+use basekeep_engine::files::{FilesOptions, restore};
 use basekeep_testkit::{StorageApi, StorageFault, StoredContent};
 
-use super::{ODD, World, rows};
+use super::{ODD, World, access, rows};
+use crate::support::Events;
 
 #[tokio::test]
 async fn files_come_back_with_their_properties_and_their_rows_as_they_were() {
@@ -82,6 +87,23 @@ async fn large_files_resume_where_they_were_cut_and_an_interrupted_restore_goes_
         ORDER BY o.name) FROM storage.objects o";
     let expected = world.project.value_as("supabase_admin", without_etag).await;
     assert_eq!(target.value_as("supabase_admin", without_etag).await, expected);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_not_tried_for_every_file() {
+    let world = World::new().await;
+    for number in 0..40 {
+        world.api.put("docs", &format!("{number}"), "x", "text/plain").await;
+    }
+    let (_, snapshot) = world.backup().await;
+    let (target, api) = world.restored_rows("target").await;
+    let options = FilesOptions { target: target.options_as("postgres"), access: access(&api, "wrong") };
+    let observer = Arc::new(Events::default());
+    let report =
+        restore(&world.repository, &snapshot, &options, observer, &Interrupt::never()).await.unwrap();
+    assert_eq!((report.sent, report.failed.len()), (0, 40));
+    assert!(report.failed.iter().all(|failed| failed.reason.contains("Invalid Compact JWS")), "{report:?}");
+    assert!(api.take_requests().len() <= 10);
 }
 
 #[tokio::test]

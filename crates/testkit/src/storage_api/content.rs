@@ -46,10 +46,14 @@ impl StoredContent {
         match self {
             Self::Bytes(bytes) => bytes[start as usize..end as usize].to_vec(),
             Self::Pattern { seed, .. } => {
-                let first = start / 8;
-                let words =
-                    (first..end.div_ceil(8)).flat_map(|word| mixed(word ^ (seed << 40)).to_le_bytes());
-                words.skip((start - first * 8) as usize).take((end - start) as usize).collect()
+                let (first, last) = (start / 8, end.div_ceil(8));
+                let mut bytes = Vec::with_capacity(((last - first) * 8) as usize);
+                for word in first..last {
+                    bytes.extend_from_slice(&mixed(word ^ (seed << 40)).to_le_bytes());
+                }
+                bytes.truncate((end - first * 8) as usize);
+                bytes.drain(..(start - first * 8) as usize);
+                bytes
             }
         }
     }

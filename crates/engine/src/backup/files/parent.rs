@@ -1,10 +1,13 @@
-//! The parent snapshot's files: its index, read side by side with the rows, and the trees that hold their blobs.
+//! The files of the parent snapshot, or of the last one before it that has some: its index, read side by side with the rows, and the trees that hold their blobs.
 
-use basekeep_repository::{BlobId, Repository, SnapshotId};
+use basekeep_repository::{BlobId, Repository, Snapshot, SnapshotId};
 use basekeep_supabase::storage::index::{Line, Object, Reader};
 
 use crate::files::Folders;
 use crate::listing;
+
+/// Snapshots among which the last one with files is looked for.
+const LOOKED_AT: usize = 20;
 
 /// What the parent has of an upload.
 pub(super) struct Before {
@@ -32,17 +35,24 @@ impl Parent {
     }
 
     async fn try_open(repository: &Repository, parent: Option<&SnapshotId>) -> Option<Open> {
-        let id = parent?;
         let (snapshots, _) = repository.snapshots().await.ok()?;
-        let snapshot = snapshots.into_iter().find(|snapshot| snapshot.id == *id)?;
-        let reader = match Reader::open(repository, &snapshot, listing::folder(&snapshot)).await {
-            Ok(reader) => reader?,
-            Err(error) => {
-                tracing::warn!(%error, "the last snapshot's files are not taken over");
-                return None;
+        let parent = snapshots.iter().find(|snapshot| Some(&snapshot.id) == parent)?;
+        let of_source =
+            |snapshot: &&Snapshot| snapshot.hostname == parent.hostname && !listing::is_proof(snapshot);
+        let mut found = None;
+        // One without files (the key was missing, say) should not cost a transfer of all of them.
+        for snapshot in snapshots.iter().rev().filter(of_source).take(LOOKED_AT) {
+            match Reader::open(repository, snapshot, listing::folder(snapshot)).await {
+                Ok(Some(reader)) => {
+                    found = Some((snapshot, reader));
+                    break;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a snapshot's files are not taken over"),
             }
-        };
-        let folders = Folders::new(repository, &snapshot);
+        }
+        let (snapshot, reader) = found?;
+        let folders = Folders::new(repository, snapshot);
         let mut open = Open { repository: repository.clone(), reader, next: None, folders };
         open.advance().await.then_some(open)
     }
