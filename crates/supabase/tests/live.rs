@@ -212,7 +212,7 @@ async fn orphans_of_a_not_valid_key_are_told_and_accepted() {
     let detail = &named(&checks, "relationships").detail;
     assert!(
         detail.ends_with(
-            "public.invoices (odd name): 1 row refers to a row that does not exist, as NOT VALID allows"
+            "public.invoices (odd name): 1 row refers to a row that does not exist, as the key allows"
         ),
         "{detail}"
     );

@@ -42,7 +42,7 @@ pub struct ExpectedForeignKey {
     pub table: String,
     /// The constraint's name.
     pub name: String,
-    /// Whether it was valid; otherwise it was `NOT VALID`.
+    /// Whether it was valid; otherwise it was `NOT VALID` or `NOT ENFORCED`.
     pub valid: bool,
 }
 
@@ -75,7 +75,9 @@ impl Expected {
                 b"FK CONSTRAINT" => {
                     if let Some((table, name)) = split(archive, entry, &tag) {
                         let definition = entry.defn.as_ref().map(|defn| defn.trim_end()).unwrap_or_default();
-                        let valid = !definition.ends_with(b"NOT VALID;");
+                        let valid = ![&b"NOT VALID;"[..], b"NOT ENFORCED;"]
+                            .into_iter()
+                            .any(|end| definition.ends_with(end));
                         expected.foreign_keys.push(ExpectedForeignKey { schema, table, name, valid });
                     }
                 }

@@ -83,7 +83,7 @@ async fn orphans(client: &mut Client, keys: &[ForeignKey]) -> Result<(Vec<String
         match key.valid {
             true => problems.push(format!("{name}: {number} to a row that does not exist")),
             false => {
-                accepted.push(format!("{name}: {number} to a row that does not exist, as NOT VALID allows"))
+                accepted.push(format!("{name}: {number} to a row that does not exist, as the key allows"))
             }
         }
     }
