@@ -65,11 +65,11 @@ pub async fn survey(source: &Source) -> Result<Vec<Line>, EngineError> {
     let mut lines = vec![recognised(&project, &found)];
     lines.extend(GROUPS.iter().filter_map(|(code, title, names)| group(code, title, names, &found)));
     lines.extend(vault(&mut client, &project).await?);
-    lines.extend(project.limits().into_iter().map(|limit| Line {
+    lines.extend(project.limits().into_iter().map(|(what, hint)| Line {
         code: "supabase-role",
         captured: false,
-        what: limit,
-        hint: Some("roles whose passwords cannot be read are restored without; set new ones".into()),
+        what,
+        hint: Some(hint.into()),
     }));
     client.execute("ROLLBACK").await.doing(doing)?;
     client.close().await;

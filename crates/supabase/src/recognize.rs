@@ -86,22 +86,27 @@ impl Project {
         self.columns.contains(name)
     }
 
-    /// What the role may not do that matters for a complete backup or restore, a sentence each.
-    pub fn limits(&self) -> Vec<String> {
+    /// What the role may not do that matters for a complete backup or restore, a sentence each, and what to do about it.
+    pub fn limits(&self) -> Vec<(String, &'static str)> {
         let role = &self.role;
         if role.superuser {
             return Vec::new();
         }
-        let mut limits =
-            vec![format!("role {} cannot read the passwords of roles: only a superuser can", role.name)];
+        let mut limits = Vec::new();
         if !role.bypass_rls {
-            limits.push(format!(
-                "role {} has no BYPASSRLS: tables with row level security that it does not own cannot be read",
-                role.name
+            limits.push((
+                format!(
+                    "role {} has no BYPASSRLS: tables with row level security that it does not own cannot be read",
+                    role.name
+                ),
+                "back up as postgres, or as another role with BYPASSRLS",
             ));
         }
         if !role.create_role {
-            limits.push(format!("role {} cannot create roles in a restore: it has no CREATEROLE", role.name));
+            limits.push((
+                format!("role {} cannot create roles in a restore: it has no CREATEROLE", role.name),
+                "restore as postgres, or as another role with CREATEROLE",
+            ));
         }
         limits
     }
