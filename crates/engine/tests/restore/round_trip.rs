@@ -9,7 +9,14 @@ async fn comes_back(major: u32, fixture: &str) {
     let source = cluster.create_database();
     source.load(fixture).await;
     let backup = backed_up(&source).await;
-    assert_eq!(backup.manifest.not_captured, []);
+    // Files lie outside the database, and here nothing says how to reach them.
+    let missing: Vec<_> = backup
+        .manifest
+        .not_captured
+        .iter()
+        .filter(|missing| !missing.what.starts_with("files of "))
+        .collect();
+    assert_eq!(missing, [] as [&basekeep_engine::stored::manifest::Missing; 0]);
 
     let target = cluster.create_database();
     let report = restore(&backup, &into(&target.options())).await.unwrap();
