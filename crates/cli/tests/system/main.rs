@@ -19,3 +19,4 @@ mod spoil;
 mod stock;
 mod values;
 mod versions;
+mod whole_project;

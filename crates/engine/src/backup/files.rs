@@ -38,6 +38,8 @@ use crate::{EngineError, Observer, ResultExt};
 const AT_ONCE: usize = 8;
 /// Files that may be done before an earlier one is: the index is written in order.
 const AHEAD: usize = 2000;
+/// Buckets that are looked for before the service is taken for another project's.
+const BUCKETS_ASKED_FOR: usize = 10;
 /// Average chunk size of the index.
 const INDEX_CHUNK: usize = 256 << 10;
 const HINT: &str = "set SUPABASE_SERVICE_ROLE_KEY, or add a line such as storage = { url = \"https://…/storage/v1\", \
@@ -98,6 +100,14 @@ pub(super) async fn capture(
             return Ok(parts);
         }
     };
+    if let Some(reason) = another_service(leader, &files).await? {
+        parts.miss(
+            what(),
+            reason,
+            Some("check the address: a hosted project's is https://<ref>.supabase.co/storage/v1"),
+        );
+        return Ok(parts);
+    }
     let step = begin(observer, "files");
     let counters = Counters::default();
     let parent = Parent::open(repository, plan.parent.as_ref()).await;
@@ -133,6 +143,21 @@ pub(super) async fn capture(
     parts.supabase = Some(supabase);
     step.end(detail);
     Ok(parts)
+}
+
+/// Why this cannot be the service that the rows are of: it knows none of their buckets.
+async fn another_service(leader: &mut Client, files: &Files) -> Result<Option<String>, Stopped> {
+    let Ok(buckets) = attempt(leader, async |leader| rows::bucket_ids(leader).await).await? else {
+        return Ok(None);
+    };
+    let mut last = None;
+    for bucket in buckets.iter().take(BUCKETS_ASKED_FOR) {
+        match files.list(bucket, None).await {
+            Err(error) if error.kind == ErrorKind::NotFound => last = Some(error),
+            _ => return Ok(None),
+        }
+    }
+    Ok(last.map(|error| format!("{} knows none of the project's buckets: {error}", files.location())))
 }
 
 /// Everything that the loop needs.
