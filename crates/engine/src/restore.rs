@@ -164,6 +164,12 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// Large objects loaded.
     pub large_objects: u64,
+    /// Storage files that were sent.
+    pub files: u64,
+    /// Bytes of these files.
+    pub file_bytes: u64,
+    /// Storage files that were there already.
+    pub files_present: u64,
     /// Objects that failed or were skipped. Not empty means exit code 3.
     pub failed: Vec<FailedObject>,
     /// Pieces of the Supabase platform that a database which is no project cannot have. Nothing of the user's is among them.

@@ -137,6 +137,12 @@ pub fn rows_are_platforms(schema: &str, table: &str) -> bool {
     }
 }
 
+/// Of the schemas of which no rows are loaded: whether they hold what passes (messages of the day, connections, requests on their
+/// way), rather than what comes back in another way.
+pub fn rows_are_of_the_moment(schema: &str) -> bool {
+    matches!(schema, "_realtime" | "net" | "realtime" | "supabase_functions")
+}
+
 fn text(bytes: &Option<bstr::BString>) -> String {
     bytes.as_ref().map(ToString::to_string).unwrap_or_default()
 }

@@ -44,9 +44,9 @@ pub(crate) struct Restore {
     /// What the target may hold already
     #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Empty)]
     mode: Mode,
-    /// With --mode merge: what happens to a row whose key the target has with other values
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Keep)]
-    on_conflict: Conflict,
+    /// With --mode merge: what happens to a row whose key the target has with other values [default: keep]
+    #[arg(long, value_name = "HOW", value_enum)]
+    on_conflict: Option<Conflict>,
     /// Go on with a restore that ended early: what is there is skipped
     #[arg(long, conflicts_with_all = ["mode", "create_database"])]
     resume: bool,
@@ -149,6 +149,10 @@ struct Document<'a> {
     conflicting: u64,
     bytes: u64,
     large_objects: u64,
+    /// Storage files that were sent, their bytes, and files that were there already.
+    files: u64,
+    file_bytes: u64,
+    files_present: u64,
     seconds: f64,
     failed: Vec<FailedDocument<'a>>,
     left_out: Vec<FailedDocument<'a>>,
@@ -176,6 +180,10 @@ struct FailedDocument<'a> {
 pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, EngineError> {
     let asks = !command.yes && !command.dry_run;
     let target = context.target(&command.to)?;
+    if command.on_conflict.is_some() && command.mode != Mode::Merge {
+        return Err(EngineError::usage("--on-conflict has a meaning only with --mode merge")
+            .hint("add --mode merge to put rows in beside those that are there"));
+    }
     if asks && (context.output.json || !confirm::possible()) {
         return Err(EngineError::usage(format!("the restore into {} is not confirmed", target.redacted()))
             .hint("add --yes to go on without a question, or --dry-run to see the plan"));
@@ -243,11 +251,13 @@ fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
         mode: match (command.resume, command.mode) {
             (true, _) => restore::Mode::Resume,
             (false, Mode::Empty) => restore::Mode::Empty,
-            (false, Mode::Merge) => restore::Mode::Merge(match command.on_conflict {
-                Conflict::Keep => OnConflict::Keep,
-                Conflict::Replace => OnConflict::Replace,
-                Conflict::Fail => OnConflict::Fail,
-            }),
+            (false, Mode::Merge) => {
+                restore::Mode::Merge(match command.on_conflict.unwrap_or(Conflict::Keep) {
+                    Conflict::Keep => OnConflict::Keep,
+                    Conflict::Replace => OnConflict::Replace,
+                    Conflict::Fail => OnConflict::Fail,
+                })
+            }
         },
         replace: command.replace,
         enable_cron: command.enable_cron,
@@ -312,11 +322,8 @@ fn tell(
         progress::emit(output, &document(report, checklist, lost, id, target))?;
         return Ok(exit);
     }
-    for warning in &report.warnings {
-        output.warning(warning, None);
-    }
     if exit != Exit::Done || !output.quiet {
-        output.data(&(text(report, lost.len(), target) + &checklist.text(output.verbose)))?;
+        output.data(&(text(report, lost.len(), target, output.verbose) + &checklist.text(output.verbose)))?;
     }
     Ok(exit)
 }
@@ -343,6 +350,9 @@ fn document<'a>(
         conflicting: report.conflicting,
         bytes: report.bytes,
         large_objects: report.large_objects,
+        files: report.files,
+        file_bytes: report.file_bytes,
+        files_present: report.files_present,
         seconds: report.elapsed.as_secs_f64(),
         failed: documents(&report.failed),
         left_out: documents(&report.left_out),
@@ -356,7 +366,7 @@ fn lost_documents(lost: &[(String, String)]) -> Vec<LostDocument<'_>> {
     lost.iter().map(|(what, reason)| LostDocument { what, reason }).collect()
 }
 
-fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String {
+fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions, verbose: bool) -> String {
     let mut text = String::new();
     for failed in &report.failed {
         let how = if failed.skipped { "skipped" } else { "failed" };
@@ -370,10 +380,23 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions) -> String 
         0 => String::new(),
         lost => format!(", without {} that damage took (named above)", units::counted(lost, "part", "parts")),
     };
+    if verbose {
+        for left in &report.left_out {
+            text += &format!("left out: {}: {}\n", clean(&left.object), clean(&left.reason));
+        }
+    }
     if !report.left_out.is_empty() {
         text += &format!(
-            "{} of the Supabase platform cannot be here and were left out, nothing of yours among them (--json lists them)\n",
+            "{} of the Supabase platform cannot be here and were left out, nothing of yours among them (--verbose lists them)\n",
             units::counted(report.left_out.len() as u64, "piece", "pieces")
+        );
+    }
+    if report.files + report.files_present > 0 {
+        text += &format!(
+            "sent {} of storage ({}), {} there already\n",
+            units::counted(report.files, "file", "files"),
+            units::bytes(report.file_bytes),
+            units::counted(report.files_present, "was", "were"),
         );
     }
     if report.unchanged + report.conflicting > 0 {

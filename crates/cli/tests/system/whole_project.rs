@@ -29,10 +29,12 @@ async fn a_project_and_its_files_come_back_with_one_command() {
     let (from, to) = (Platform::start(server(15)).await, Platform::start(server(17)).await);
     let (project, fresh) = (from.create_sample_project("app").await, to.create_project("app").await);
     let service = StorageApi::start(&project.options_as("supabase_admin")).await;
-    service.fill(|bucket, name, size| {
-        let text = format!("{bucket} {name} ");
-        text.bytes().cycle().take(usize::try_from(size).unwrap()).collect()
-    });
+    service
+        .fill(|bucket, name, size| {
+            let text = format!("{bucket} {name} ");
+            text.bytes().cycle().take(usize::try_from(size).unwrap()).collect()
+        })
+        .await;
     let target = StorageApi::start(&fresh.options_as("supabase_admin")).await;
     let bench = Bench::new();
     let run = |api: &StorageApi, args: &[&str]| {
@@ -48,7 +50,7 @@ async fn a_project_and_its_files_come_back_with_one_command() {
     assert!(!ran.stderr.contains("storage files of"), "{}", ran.stderr);
     let ran =
         run(&target, &["restore", "--to", &fresh.url(), "--yes", "--storage-url", &target.url()]).expect(0);
-    assert!(ran.stdout.contains("files"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("sent 8 files of storage"), "{}", ran.stdout);
 
     assert_eq!(objects(&project).await, objects(&fresh).await);
     let files = names(&project).await;

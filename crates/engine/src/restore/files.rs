@@ -125,10 +125,8 @@ async fn run(
         return Ok(report);
     }
     if !rows::rest_triggers(&mut client).await.doing(|| "let triggers rest")? {
-        report.warnings.push(
-            "the role may not set session_replication_role: triggers on storage.objects fire, and updated_at is now"
-                .into(),
-        );
+        let message = "the role may not set session_replication_role: triggers on storage.objects fire, and updated_at is now";
+        warn(&mut report, observer, "triggers-fire", message.into());
     }
     let mut work = Work {
         reader,
@@ -148,10 +146,9 @@ async fn run(
     let Work { mut report, client, without_file, .. } = work;
     client.close().await;
     if without_file > 0 {
-        report.warnings.push(format!(
-            "{} without a file in the snapshot; the manifest says why",
-            counted(without_file, "object", "objects")
-        ));
+        let objects = counted(without_file, "object", "objects");
+        let message = format!("{objects} without a file in the snapshot; the manifest says why");
+        warn(&mut report, observer, "no-file-in-snapshot", message);
     }
     let mut detail = format!("{}, {}", counted(report.sent, "file", "files"), bytes(report.bytes));
     if report.present > 0 {
@@ -324,6 +321,11 @@ impl Work<'_> {
 
 fn name_of(object: &Object) -> String {
     format!("storage file {}/{}", object.bucket(), object.name().escape_debug())
+}
+
+fn warn(report: &mut FilesReport, observer: &Arc<dyn Observer>, code: &str, message: String) {
+    observer.event(Event::Warning { code: code.into(), message: message.clone(), hint: None });
+    report.warnings.push(message);
 }
 
 fn fail(report: &mut FilesReport, observer: &Arc<dyn Observer>, object: &str, reason: String) {

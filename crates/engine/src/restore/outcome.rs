@@ -88,6 +88,11 @@ impl Outcomes {
         self.inner().report.failed.push(FailedObject { object, reason, skipped });
     }
 
+    /// Puts something into the report that was told before.
+    pub(super) fn note(&self, message: String) {
+        self.inner().report.warnings.push(message);
+    }
+
     /// Takes note of something to know.
     pub(super) fn warn(&self, code: &str, message: String) {
         self.observer.event(Event::Warning { code: code.into(), message: message.clone(), hint: None });

@@ -39,6 +39,8 @@ pub(super) struct Reconciled {
     /// Dump ids of what the target's platform lacks.
     absent: HashSet<i32>,
     pub(super) warnings: Vec<String>,
+    /// Tables with rows that stay behind since they are of the moment, and how many.
+    of_the_moment: Vec<(String, u64)>,
     /// What the user's definitions should be afterwards.
     pub(super) expected: Option<Archive>,
 }

@@ -53,7 +53,8 @@ pub(super) async fn run(
         jobs,
         observer,
     });
-    warnings.into_iter().for_each(|warning| run.outcomes.warn("target", warning));
+    // They were told with the plan.
+    warnings.into_iter().for_each(|warning| run.outcomes.note(warning));
 
     for FailedObject { object, reason, skipped } in lost {
         run.outcomes.lost(object, reason, skipped);

@@ -75,7 +75,11 @@ pub(super) async fn after(
     let options = FilesOptions { target: context.target(&command.to)?, access: access(command, context)? };
     match &options.access {
         FilesAccess::Skip => {
-            report.warnings.push("the storage files are left out, as the configuration says".into());
+            let message = "the storage files are left out, as the configuration says";
+            if !context.output.json {
+                context.output.warning(message, None);
+            }
+            report.warnings.push(message.into());
             return Ok(());
         }
         FilesAccess::Unknown => {
@@ -93,6 +97,7 @@ pub(super) async fn after(
     let sent = files::restore(repository, snapshot, &options, context.observer(), &context.interrupt).await;
     match sent {
         Ok(sent) => {
+            (report.files, report.file_bytes, report.files_present) = (sent.sent, sent.bytes, sent.present);
             report.failed.extend(sent.failed);
             report.warnings.extend(sent.warnings);
         }
@@ -141,9 +146,6 @@ pub(super) async fn alone(
     if context.output.json {
         progress::emit(&context.output, &document(&report, id, target))?;
         return Ok(exit);
-    }
-    for warning in &report.warnings {
-        context.output.warning(warning, None);
     }
     let mut text = String::new();
     for failed in &report.failed {

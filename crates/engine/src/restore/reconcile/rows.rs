@@ -68,6 +68,14 @@ pub(in crate::restore) async fn rows(
             result.keep.insert(entry.dump_id);
         }
     }
+    if !result.of_the_moment.is_empty() {
+        let tables: Vec<String> =
+            result.of_the_moment.drain(..).map(|(table, rows)| format!("{table} ({rows})")).collect();
+        result.warnings.push(format!(
+            "rows of the moment are the platform's and are not loaded, the snapshot keeps them: {}",
+            tables.join(", ")
+        ));
+    }
     if older.is_empty() {
         return Ok(());
     }
@@ -95,7 +103,13 @@ async fn table(
     older: &mut Vec<String>,
 ) -> Result<(), EngineError> {
     let (schema, name) = (&stored.schema, &stored.name);
-    if stored.rows == 0 || held.is_project && objects::rows_are_platforms(schema, name) {
+    if stored.rows == 0 {
+        return Ok(());
+    }
+    if held.is_project && objects::rows_are_platforms(schema, name) {
+        if objects::rows_are_of_the_moment(schema) {
+            result.of_the_moment.push((format!("{schema}.{name}"), stored.rows));
+        }
         return Ok(());
     }
     let Some(relation) = held.relations.get(&(schema.clone(), name.clone())) else {
