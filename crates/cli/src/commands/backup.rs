@@ -1,12 +1,13 @@
 //! `basekeep backup`: one snapshot of each source.
 
 use basekeep_engine::backup::{self, BackupOptions, BackupReport};
+use basekeep_engine::files::FilesAccess;
 use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind};
 use clap::Args;
 use serde::Serialize;
 
-use super::manifest::{self, MissingDocument, WarningDocument};
+use super::manifest::{MissingDocument, WarningDocument};
 use crate::context::Context;
 use crate::context::sources::Wanted;
 use crate::exit::Exit;
@@ -33,6 +34,9 @@ pub(crate) struct Backup {
     /// Connections that read rows [default: chosen by the machine and the database]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+    /// Leave the files of Supabase storage out on purpose
+    #[arg(long)]
+    no_files: bool,
     /// Say what would be backed up; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -121,7 +125,10 @@ async fn one(
     targets: &[BackupTarget],
     wanted: &Wanted,
 ) -> Result<BackupReport, EngineError> {
-    let source = wanted.resolve(context)?;
+    let mut source = wanted.resolve(context)?;
+    if command.no_files {
+        source.files = FilesAccess::Skip;
+    }
     let options = BackupOptions {
         tags: command.tags.clone(),
         jobs: command.jobs.map(usize::from),
@@ -157,7 +164,6 @@ fn report(
     if context.output.json {
         return Ok(());
     }
-    manifest::tell_not_captured(&context.output, &report.manifest);
     if !context.output.quiet {
         context.output.data(&summary(name, report))?;
     }

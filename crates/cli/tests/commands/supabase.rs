@@ -42,7 +42,7 @@ async fn a_project_is_looked_at_backed_up_and_shown_and_its_functions_go_back() 
         "  ok       project folder: 1 edge functions, 1 files; not stored since secret: supabase/functions/.env (STRIPE_KEY)",
         "  ok       files in storage are left out, as configured",
         "opens project abcdefghijklmnopqrst",
-        "  warning  role postgres cannot read the passwords of roles",
+        "  warning  role postgres may not read pg_authid: passwords of roles are not in the backup",
     ] {
         assert!(doctor.contains(line), "{line} in\n{doctor}");
     }

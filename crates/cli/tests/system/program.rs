@@ -69,7 +69,8 @@ impl Bench {
     }
 
     pub(crate) fn backup(&self, url: &str) -> Ran {
-        self.run(["backup", url, "--name", "source"])
+        // No storage service runs beside these databases.
+        self.run(["backup", url, "--name", "source", "--no-files"])
     }
 
     /// How many backups `list` shows.

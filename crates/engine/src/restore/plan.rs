@@ -19,6 +19,7 @@ use super::work::{Action, Stage, Step, Work};
 use super::{Mode, RestoreOptions, RestorePlan, roles, steps};
 use crate::EngineError;
 use crate::repair::REPAIRED;
+use crate::stored::globals::Globals;
 use crate::stored::manifest::Manifest;
 
 /// More connections than this do not help one restore.
@@ -64,8 +65,9 @@ pub(crate) async fn make(
     client.close().await;
     let missing = planner.roles(wanted, held.as_ref());
     let taken = reconciled.as_ref().map(|found| planner.memberships(&found.keep)).unwrap_or_default();
-    if held.as_ref().is_some_and(|held| held.is_project) {
+    if let Some(held) = held.as_ref().filter(|held| held.is_project) {
         planner.remind();
+        planner.settings_left_alone(&held.globals);
     }
     let warnings = planner.warnings;
 
@@ -328,6 +330,17 @@ impl Planner<'_> {
                 "sessions of users stay valid only where the target has the source's JWT secret: the others log in again"
                     .into(),
             );
+        }
+    }
+
+    fn settings_left_alone(&mut self, held: &Globals) {
+        let Ok(globals) = &self.contents.globals else { return };
+        let lacking = roles::settings_of_the_platforms_roles(globals, held);
+        if !lacking.is_empty() {
+            self.warnings.push(format!(
+                "roles of the platform had other settings, which are left alone; ALTER ROLE sets them, globals.sql has them: {}",
+                lacking.join(", ")
+            ));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Roles: which ones the archive's definitions refer to, which of them the target lacks, and how to make them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::stored::globals::{Globals, Membership, Privilege, Role, Setting};
 use basekeep_archive::{Archive, Entry};
@@ -44,17 +44,7 @@ const PROJECT_SETTINGS: [&str; 2] = ["app.settings.jwt_secret", "app.settings.jw
 /// What of the globals a target does not have already. The platform's roles and settings are left out on a project.
 pub(super) fn beyond(globals: &Globals, held: &Globals, is_project: bool) -> Globals {
     let mut beyond = globals.clone();
-    let there = |setting: &Setting| {
-        held.settings.iter().any(|other| {
-            let same_database = match (&setting.database, &other.database) {
-                (None, None) => true,
-                (Some(ours), Some(theirs)) => *ours == globals.database.name && *theirs == held.database.name,
-                _ => false,
-            };
-            same_database
-                && (&setting.role, &setting.name, &setting.value) == (&other.role, &other.name, &other.value)
-        })
-    };
+    let there = |setting: &Setting| is_set(setting, globals, held);
     let platforms = |setting: &Setting| {
         is_project
             && (setting.role.as_deref().is_some_and(is_platform_role)
@@ -74,6 +64,33 @@ pub(super) fn beyond(globals: &Globals, held: &Globals, is_project: bool) -> Glo
     }
     database.security_labels.retain(|label| !held.database.security_labels.contains(label));
     beyond
+}
+
+/// Whether the target has the setting, with the same value.
+fn is_set(setting: &Setting, globals: &Globals, held: &Globals) -> bool {
+    held.settings.iter().any(|other| {
+        let same_database = match (&setting.database, &other.database) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => *ours == globals.database.name && *theirs == held.database.name,
+            _ => false,
+        };
+        same_database
+            && (&setting.role, &setting.name, &setting.value) == (&other.role, &other.name, &other.value)
+    })
+}
+
+/// Settings that the platform's roles had and do not have on the target, which a restore leaves alone: `anon (statement_timeout)`.
+pub(super) fn settings_of_the_platforms_roles(globals: &Globals, held: &Globals) -> Vec<String> {
+    let mut lacking: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for setting in &globals.settings {
+        if let Some(role) = setting.role.as_deref().filter(|role| is_platform_role(role))
+            && !PROJECT_SETTINGS.contains(&setting.name.as_str())
+            && !is_set(setting, globals, held)
+        {
+            lacking.entry(role).or_default().push(&setting.name);
+        }
+    }
+    lacking.into_iter().map(|(role, names)| format!("{role} ({})", names.join(", "))).collect()
 }
 
 /// Globals for a server that is no project: the platform's roles are there for grants and policies, and nobody logs in as one.

@@ -1,4 +1,4 @@
-//! Rows are loaded while triggers sleep, so references into the platform's tables are checked afterwards.
+//! What a restore into a project tells: references that lead nowhere, and what it leaves to the platform.
 
 use basekeep_testkit::server;
 use basekeep_testkit::supabase::Platform;
@@ -18,11 +18,19 @@ async fn a_row_of_the_platforms_that_refers_to_nothing_is_named() {
                  'verified', now(), now())",
         )
         .await;
-    let target = platform.create_project("fresh").await;
+    source.execute_as("supabase_admin", "ALTER ROLE anon SET statement_timeout = '7s'").await;
+    let target = Platform::start(server(15)).await.create_project("fresh").await;
     let backup = backed_up(&source).await;
     let report = restored(&backup, &into_project(&target)).await;
     let failed: Vec<_> = report.failed.iter().map(|failed| failed.object.as_str()).collect();
     assert!(failed.len() == 1 && failed[0].contains("mfa_factors"), "{:?}", report.failed);
+    let told = |text: &str| report.warnings.iter().any(|warning| warning.contains(text));
+    assert!(
+        told("roles of the platform had other settings") && told("anon (statement_timeout)"),
+        "{:?}",
+        report.warnings
+    );
+    assert!(told("rows of the moment") && told("realtime.messages"), "{:?}", report.warnings);
     assert!(
         !report.warnings.iter().any(|warning| warning.contains("could not be checked")),
         "{:?}",
