@@ -117,8 +117,6 @@ pub struct Table {
     pub extension_condition: Option<String>,
     /// Columns of the primary key in key order.
     pub primary_key: Option<Vec<String>>,
-    /// Whether row level security would filter it for this role (with `row_security = off` reading is an error).
-    pub row_security: bool,
     /// SHA-256 in hex over everything that decides how a row looks as COPY text.
     pub fingerprint: String,
     /// Why unchanged ranges cannot be recognised, when they cannot.
@@ -268,6 +266,9 @@ pub struct Unreadable {
     /// Whether `pg_dump --schema-only` fails as a whole unless `--exclude-table` names it (it locks what it describes).
     pub fails_pg_dump: bool,
 }
+
+/// The reason of tables that row level security would filter for this role.
+pub const HIDDEN_ROWS: &str = "row level security hides rows of it from the role";
 
 /// What cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -180,7 +180,9 @@ async fn is_local_stack(client: &mut Client, host: &str, port: u16) -> Result<bo
 
 const WHO: &str = "SELECT
   (SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
-  pg_catalog.to_regclass('auth.users') IS NOT NULL,
+  -- to_regclass would be refused where the role may not use the schema.
+  EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'auth' AND c.relname = 'users' AND c.relkind IN ('r', 'p')),
   r.rolname, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolreplication
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 const RELATIONS: &str = "SELECT n.nspname || '.' || c.relname

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use basekeep_postgres::catalog::{Catalog, UnreadableKind, read_catalog};
+use basekeep_postgres::catalog::{Catalog, HIDDEN_ROWS, UnreadableKind, read_catalog};
 use basekeep_postgres::cluster::{self, PgDump};
 use basekeep_postgres::globals::{Globals, read_globals};
 use basekeep_postgres::large_objects::{self, LargeObjectInfo};
@@ -254,11 +254,12 @@ fn missing(catalog: &Catalog, globals: &Globals, large_objects: &[LargeObjectInf
             (UnreadableKind::Sequence, true) => format!("definition and value of {name}"),
             (UnreadableKind::Sequence, false) => format!("value of {name}"),
         };
-        missing.push(Missing {
-            what,
-            reason: unreadable.reason.clone(),
-            hint: Some("grant the role SELECT on it, or back up as its owner or a superuser".into()),
-        });
+        let hint = if unreadable.reason == HIDDEN_ROWS {
+            "back up as a role with BYPASSRLS, or as a superuser"
+        } else {
+            "grant the role SELECT on it, or back up as its owner or a superuser"
+        };
+        missing.push(Missing { what, reason: unreadable.reason.clone(), hint: Some(hint.into()) });
     }
     let closed: Vec<String> =
         large_objects.iter().filter(|o| !o.readable).map(|o| o.oid.to_string()).collect();

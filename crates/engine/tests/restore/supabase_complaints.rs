@@ -141,3 +141,35 @@ async fn references_that_lead_nowhere_are_reported() {
     assert!(pair.report.failed[0].object.contains("of auth.sessions"), "{:#?}", pair.report.failed);
     assert!(pair.report.failed[0].reason.contains("1 rows refer"), "{:#?}", pair.report.failed);
 }
+
+/// supabase/cli#2632 and #1183: dumps that were edited line by line lost repeated and odd lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_with_repeated_blank_and_odd_lines_come_back_byte_for_byte() {
+    let sql = r#"
+        CREATE FUNCTION public.odd() RETURNS text LANGUAGE sql AS $body$
+-- CREATE SCHEMA auth;
+-- CREATE SCHEMA auth;
+
+
+SELECT 'x'   -- trailing  
+SELECT_IS_A_WORD
+\restrict nothing
+\.
+ALTER TABLE x OWNER TO y;
+ALTER TABLE x OWNER TO y;
+$body$;
+        CREATE TABLE public.texts (id int PRIMARY KEY, body text DEFAULT E'a\n\n\nb\n\\.\n-- c\n-- c');
+        INSERT INTO public.texts SELECT n FROM generate_series(1, 3) n;
+        INSERT INTO public.texts VALUES (4, E'\\.\n\\N\t\r\n--\n--\n\n\n'), (5, 'COPY public.texts FROM stdin;'), (6, '')"#;
+    let pair = pair(&format!("SET check_function_bodies = off; {sql}"), "", |_| {}).await;
+    assert_eq!(pair.report.failed, []);
+    for question in [
+        "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'odd'",
+        "SELECT md5(string_agg(id || body, '|' ORDER BY id)) FROM public.texts",
+        "SELECT md5(pg_get_expr(adbin, adrelid)) FROM pg_attrdef WHERE adrelid = 'public.texts'::regclass",
+    ] {
+        let there = pair.source.value_as("supabase_admin", question).await;
+        assert!(there.is_some(), "{question}");
+        assert_eq!(there, pair.target.value_as("supabase_admin", question).await, "{question}");
+    }
+}

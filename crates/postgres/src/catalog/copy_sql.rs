@@ -116,7 +116,6 @@ mod tests {
             extension: None,
             extension_condition: None,
             primary_key: None,
-            row_security: false,
             fingerprint: String::new(),
             incremental_ineligible: None,
             divisible: true,

@@ -3,8 +3,8 @@
 use super::fingerprint::{self, Circumstances};
 use super::types::Types;
 use super::{
-    Catalog, Column, Database, Extension, ForeignKey, MaterializedView, Persistence, Relation, Sequence,
-    Table, TableKind, Unreadable, UnreadableKind, columns, queries,
+    Catalog, Column, Database, Extension, ForeignKey, HIDDEN_ROWS, MaterializedView, Persistence, Relation,
+    Sequence, Table, TableKind, Unreadable, UnreadableKind, columns, queries,
 };
 use crate::rows::Row;
 use crate::{Client, Error, Rows};
@@ -132,6 +132,9 @@ impl Reader {
             ("it was dropped meanwhile".to_owned(), true)
         } else if select == Some(false) {
             ("no SELECT on it".to_owned(), !lockable)
+        } else if kind == UnreadableKind::Table && row.parse(12)? {
+            // Asking for rows is an error then, since the session has `row_security = off`.
+            (HIDDEN_ROWS.to_owned(), false)
         } else if unlogged && self.in_recovery && kind != UnreadableKind::PartitionedTable {
             ("unlogged relations cannot be read on a standby".to_owned(), false)
         } else {
@@ -175,7 +178,6 @@ impl Reader {
             extension,
             extension_condition,
             primary_key: self.primary_keys.remove(&relation.oid),
-            row_security: row.parse(12)?,
             fingerprint,
             incremental_ineligible,
             oid: relation.oid,

@@ -2,7 +2,7 @@
 
 use super::server::Lock;
 use super::{Contents, Facts, Finding, Preflight, Severity};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, HIDDEN_ROWS};
 use std::collections::BTreeMap;
 
 /// Names listed in one finding.
@@ -34,15 +34,7 @@ impl Findings {
 }
 
 pub(super) fn report_contents(role: &str, catalog: &Catalog, contents: Contents, findings: &mut Findings) {
-    let filtered: Vec<_> = catalog.tables.iter().filter(|table| table.row_security).collect();
-    for table in &filtered {
-        findings.blocking(
-            "row-level-security",
-            format!("row level security would hide rows of {}.{} from role {role}", table.schema, table.name),
-            "back up as a role with BYPASSRLS or as superuser, or exclude the table",
-        );
-    }
-    if filtered.is_empty() {
+    if catalog.unreadable.iter().all(|unreadable| unreadable.reason != HIDDEN_ROWS) {
         findings.ok("row-level-security", format!("no row is hidden from role {role} by row level security"));
     }
 
@@ -55,11 +47,16 @@ pub(super) fn report_contents(role: &str, catalog: &Catalog, contents: Contents,
         findings.ok("unreadable", format!("all {} tables are readable", catalog.tables.len()));
     }
     for ((reason, fails), names) in by_reason {
+        let hint = if reason == HIDDEN_ROWS {
+            "back up as a role with BYPASSRLS, or as superuser"
+        } else {
+            "grant SELECT on them and USAGE on their schema (or membership in pg_read_all_data)"
+        };
         let lost = if fails { "neither their definition nor their rows are" } else { "their data is not" };
         findings.warning(
             "unreadable",
             format!("role {role} may not read {}: {reason}; {lost} in the backup", listed(&names)),
-            "grant SELECT on them and USAGE on their schema (or membership in pg_read_all_data), or exclude them",
+            hint,
         );
     }
 

@@ -1,7 +1,7 @@
 //! The catalog against what stock pg_dump dumps and locks, as superuser and as an ordinary role.
 
 use super::{catalog, connect, copy, options_as, table};
-use basekeep_postgres::catalog::{Catalog, Generated, Persistence, TableKind, UnreadableKind};
+use basekeep_postgres::catalog::{Catalog, Generated, HIDDEN_ROWS, Persistence, TableKind, UnreadableKind};
 use basekeep_postgres::session::{lock_tables, pin, replaced_since_snapshot, sequence_values};
 use basekeep_testkit::{ODD_CATALOG, TestCluster, TestDatabase, servers, tool};
 use std::collections::BTreeSet;
@@ -268,7 +268,7 @@ async fn what_a_role_may_not_read_is_listed_and_pg_dump_works_without_it() {
 }
 
 #[tokio::test]
-async fn row_level_security_is_marked_where_it_filters_this_role() {
+async fn a_table_whose_rows_are_hidden_from_the_role_counts_as_unreadable() {
     let database = TestCluster::shared(15).create_database();
     let mut client = database.client().await;
     client
@@ -278,13 +278,15 @@ async fn row_level_security_is_marked_where_it_filters_this_role() {
         )
         .await
         .unwrap();
-    let marked =
-        |catalog: &Catalog| (table(catalog, "open").row_security, table(catalog, "secured").row_security);
-    assert_eq!(marked(&catalog(&database.options()).await), (false, false));
+    let read = |catalog: &Catalog| catalog.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
+    assert_eq!(read(&catalog(&database.options()).await), ["open", "secured"]);
     let options = options_as(&database, "rls_reader");
-    assert_eq!(marked(&catalog(&options).await), (false, true));
+    let seen = catalog(&options).await;
+    assert_eq!(read(&seen), ["open"]);
+    assert_eq!(seen.unreadable[0].reason, HIDDEN_ROWS);
+    assert!(!seen.unreadable[0].fails_pg_dump);
     client.execute("ALTER ROLE rls_reader BYPASSRLS").await.unwrap();
-    assert_eq!(marked(&catalog(&options).await), (false, false));
+    assert_eq!(read(&catalog(&options).await), ["open", "secured"]);
     client.execute("DROP OWNED BY rls_reader; DROP ROLE rls_reader").await.unwrap();
 }
 

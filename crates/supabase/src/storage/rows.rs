@@ -35,10 +35,11 @@ pub struct Totals {
 
 /// Whether the database has Supabase's tables of files.
 pub async fn exist(client: &mut Client) -> Result<bool, Error> {
+    // By name: to_regclass is refused where the role may not use the schema.
     let sql = "SELECT count(*) = 4 FROM pg_catalog.pg_attribute a
-      WHERE NOT a.attisdropped AND (a.attrelid, a.attname) IN (
-        (pg_catalog.to_regclass('storage.objects'), 'bucket_id'), (pg_catalog.to_regclass('storage.objects'), 'name'),
-        (pg_catalog.to_regclass('storage.objects'), 'metadata'), (pg_catalog.to_regclass('storage.buckets'), 'id'))";
+      JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE NOT a.attisdropped AND n.nspname = 'storage' AND c.relkind IN ('r', 'p') AND (c.relname, a.attname) IN (
+        ('objects', 'bucket_id'), ('objects', 'name'), ('objects', 'metadata'), ('buckets', 'id'))";
     client.query(sql).await?.one()?.parse(0)
 }
 
