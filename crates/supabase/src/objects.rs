@@ -139,8 +139,9 @@ pub fn rows_are_platforms(schema: &str, table: &str) -> bool {
 
 /// Of the schemas of which no rows are loaded: whether they hold what passes (messages of the day, connections, requests on their
 /// way), rather than what comes back in another way.
-pub fn rows_are_of_the_moment(schema: &str) -> bool {
+pub fn rows_are_of_the_moment(schema: &str, table: &str) -> bool {
     matches!(schema, "_realtime" | "net" | "realtime" | "supabase_functions")
+        && !table.ends_with("migrations")
 }
 
 fn text(bytes: &Option<bstr::BString>) -> String {

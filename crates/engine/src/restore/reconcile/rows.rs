@@ -107,7 +107,7 @@ async fn table(
         return Ok(());
     }
     if held.is_project && objects::rows_are_platforms(schema, name) {
-        if objects::rows_are_of_the_moment(schema) {
+        if objects::rows_are_of_the_moment(schema, name) {
             result.of_the_moment.push((format!("{schema}.{name}"), stored.rows));
         }
         return Ok(());
