@@ -2,7 +2,7 @@
 
 mod failures;
 mod interrupts;
-mod references;
+mod left_alone;
 mod round_trip;
 mod supabase;
 mod supabase_complaints;
