@@ -14,8 +14,8 @@ mod parts;
 mod plan;
 mod progress;
 mod project;
+mod rows;
 mod supabase;
-mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -258,7 +258,7 @@ async fn read_everything(
 
     // pg_dump works beside the readers: its archive is needed only when the data entries are added at the end.
     let definitions = definitions::dump(&plan, observer);
-    let rows = tables::read(&plan, &mut leader, writer, observer);
+    let rows = rows::read(&plan, &mut leader, writer, observer);
     let (archive, rows) = tokio::try_join!(definitions, rows)?;
 
     let large_objects = large_objects::read(&plan, &mut leader, writer, observer).await?;

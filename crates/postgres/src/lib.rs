@@ -5,6 +5,7 @@
 //! repositories or what a backup is.
 
 pub mod catalog;
+pub mod changes;
 pub mod cluster;
 pub mod connection;
 pub mod conninfo;

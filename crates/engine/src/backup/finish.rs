@@ -15,7 +15,7 @@ use super::entries;
 use super::large_objects::{self, LargeObjects};
 use super::parts::Parts;
 use super::plan::Plan;
-use super::tables::ReadRange;
+use super::rows::ReadRange;
 use super::{BackupOptions, Source};
 use crate::stored::{globals, manifest, markdown, path, ranges};
 use crate::words::bytes;

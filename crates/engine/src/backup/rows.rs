@@ -1,0 +1,106 @@
+//! Rows: every table's COPY text, read by several connections that share the snapshot.
+//!
+//! A table is read in ranges of blocks; each range becomes a run of blobs of its own, so readers need no order among
+//! themselves and the table's file is the ranges' blobs put together at the end.
+
+mod reader;
+mod split;
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use basekeep_postgres::{Client, Digest};
+use basekeep_repository::{BlobId, Writer};
+
+use self::split::{Item, largest_first, ranges};
+use super::Stopped;
+use super::plan::Plan;
+use super::progress::{self, Counters};
+use crate::words::{bytes, counted};
+use crate::{Event, Observer, Step};
+
+/// One range as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct ReadRange {
+    pub(super) first_block: u64,
+    pub(super) end_block: Option<u64>,
+    pub(super) digest: Digest,
+    pub(super) blobs: Vec<BlobId>,
+}
+
+/// What the readers share.
+struct Reading<'a> {
+    plan: &'a Plan,
+    writer: &'a Writer,
+    counters: Counters,
+    queue: Mutex<VecDeque<Item>>,
+    /// Ranges of tables that only the leading connection can still lock.
+    for_the_leader: Mutex<Vec<Item>>,
+    results: Mutex<Vec<Vec<Option<ReadRange>>>>,
+    /// Ranges that each table still waits for.
+    open: Mutex<Vec<usize>>,
+}
+
+/// Reads all tables of the plan; the result has one list of ranges for each, in the order of the catalog.
+pub(super) async fn read(
+    plan: &Plan,
+    leader: &mut Client,
+    writer: &Writer,
+    observer: &Arc<dyn Observer>,
+) -> Result<Vec<Vec<ReadRange>>, Stopped> {
+    let started = Instant::now();
+    observer.event(Event::Began { step: Step("rows") });
+    let tables = &plan.catalog.tables;
+    let split: Vec<Vec<Item>> = tables.iter().enumerate().map(|(n, t)| ranges(n, t)).collect();
+    let reading = Reading {
+        plan,
+        writer,
+        counters: Counters::default(),
+        results: Mutex::new(split.iter().map(|items| vec![None; items.len()]).collect()),
+        open: Mutex::new(split.iter().map(Vec::len).collect()),
+        queue: Mutex::new(largest_first(tables, split)),
+        for_the_leader: Mutex::default(),
+    };
+    let expected: u64 = tables.iter().map(|t| t.pages * u64::from(t.block_size)).sum();
+    let items = lock(&reading.queue).len();
+    let work = async {
+        let readers = (0..plan.jobs.min(items)).map(|_| reading.connection());
+        futures::future::try_join_all(readers).await?;
+        let left = std::mem::take(&mut *lock(&reading.for_the_leader));
+        for item in left {
+            let range = reading.range(leader, item).await?;
+            reading.keep(item, range);
+        }
+        Ok::<_, Stopped>(())
+    };
+    tokio::select! {
+        result = work => result?,
+        never = progress::tell(&reading.counters, expected, tables.len() as u64, writer, observer) => match never {},
+    }
+    let (count, size) = (reading.counters.rows.load(Relaxed), reading.counters.bytes.load(Relaxed));
+    let rows: Vec<Vec<ReadRange>> = reading
+        .results
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_iter()
+        .map(|ranges| ranges.into_iter().flatten().collect())
+        .collect();
+    observer.event(Event::Ended {
+        step: Step("rows"),
+        elapsed: started.elapsed(),
+        detail: format!(
+            "{}, {}, {}",
+            counted(tables.len() as u64, "table", "tables"),
+            counted(count, "row", "rows"),
+            bytes(size)
+        ),
+    });
+    Ok(rows)
+}
+
+/// Locks a mutex whose holders only move values, so that a poisoned one is still sound.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
