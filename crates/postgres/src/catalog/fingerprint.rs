@@ -7,7 +7,7 @@ use crate::SESSION_PINNING;
 use serde::Serialize;
 
 /// Raise it when the meaning of the fields below changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize)]
 struct Canonical<'a> {

@@ -116,6 +116,9 @@ ORDER BY a.attrelid, a.attnum;"
 }
 
 /// Every type that a column of a dumpable table is made of, down to the last element, attribute and label.
+///
+/// Labels and versions come with the transaction that wrote them. Types have no lock that keeps others from changing them: a label
+/// that is renamed while a backup reads, and renamed back afterwards, shows in what was read but not in its own text.
 pub(super) fn types(version: u32) -> String {
     let multirange = if version >= 140000 {
         "UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = u.oid"
@@ -144,8 +147,10 @@ used(oid) AS (
     {multirange}
   ) part
 )
-SELECT t.oid, n.nspname, t.typname, t.typtype, t.typelem, t.typbasetype, t.typtypmod, e.extname, e.extversion,
-  (SELECT pg_catalog.array_agg(l.enumlabel::text ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid),
+SELECT t.oid, n.nspname, t.typname, t.typtype,
+  CASE WHEN t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc THEN t.typelem ELSE 0 END,
+  t.typbasetype, t.typtypmod, e.extname, e.extversion || ' ' || e.xmin::text,
+  (SELECT pg_catalog.array_agg(l.enumlabel || ' ' || l.xmin::text ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid),
   coalesce((SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid), {range_of_multirange}),
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid::bigint, a.atttypmod,
       (SELECT pg_catalog.quote_ident(ln.nspname) || '.' || pg_catalog.quote_ident(l.collname)

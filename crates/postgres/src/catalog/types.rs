@@ -47,10 +47,13 @@ struct Type {
     schema: String,
     name: String,
     kind: char,
+    /// Of true arrays alone: other base types with elements have an output function of their own.
     element: u32,
     base: u32,
     base_typmod: i32,
+    /// Name, and version with the transaction that set it.
     extension: Option<(String, String)>,
+    /// Each with the transaction that wrote it.
     labels: Vec<String>,
     subtype: u32,
     attributes: Vec<Attribute>,
