@@ -24,6 +24,9 @@ pub struct SourceSnapshot {
     pub database: String,
     /// Its oid.
     pub database_oid: u32,
+    /// Transaction that wrote the database's row in `pg_database`, 64 bits: it was made, renamed or granted then, but for
+    /// rows more than 2^31 transactions old.
+    pub database_written: u64,
     /// `pg_current_snapshot()` as text, `xmin:xmax:xip,…`, with 64-bit transaction ids.
     pub snapshot: String,
     /// The oldest transaction that was still running.
@@ -83,6 +86,8 @@ pub async fn begin_export(client: &mut Client) -> Result<SourceSnapshot, Error> 
     let rows = client.query(SNAPSHOT).await?;
     let row = rows.one()?;
     let in_recovery: bool = row.parse(4)?;
+    let xmin: u64 = row.parse(2)?;
+    let database_age: i64 = row.parse(8)?;
     let mut facts = Facts { client, unavailable: Vec::new() };
     let system_identifier = facts.read("system_identifier", SYSTEM_IDENTIFIER).await?;
     let timeline = facts.read("timeline", if in_recovery { REPLAYED_TIMELINE } else { TIMELINE }).await?;
@@ -98,8 +103,9 @@ pub async fn begin_export(client: &mut Client) -> Result<SourceSnapshot, Error> 
         timeline,
         database: row.parse(5)?,
         database_oid: row.parse(6)?,
+        database_written: xmin.saturating_add_signed(database_age.saturating_neg()),
         snapshot: row.parse(1)?,
-        xmin: row.parse(2)?,
+        xmin,
         xmax: row.parse(3)?,
         in_recovery,
         postmaster_start,
@@ -124,7 +130,10 @@ const SNAPSHOT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_cu
   pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),
   pg_catalog.pg_is_in_recovery(), pg_catalog.current_database(),
   (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
-  pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+  pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+  (SELECT CASE WHEN pg_catalog.age(d.xmin) < 0 THEN 2147483647 ELSE pg_catalog.age(d.xmin)::bigint -
+      pg_catalog.age(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.xid) END
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())";
 const SYSTEM_IDENTIFIER: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
 const TIMELINE: &str = "SELECT ('x' || pg_catalog.substr(
   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";

@@ -3,8 +3,8 @@
 //! A disk or a virtual machine that was put back gives transaction ids out again, with the same system identifier and on
 //! the same timeline; so does a crash that lost commits which were not yet flushed. Continuity is shown by facts, or it is denied.
 
-use super::token::Tokens;
 use super::Since;
+use super::token::Tokens;
 use crate::session::SourceSnapshot;
 
 /// Transactions that may lie between two snapshots. Ids are compared by their distance modulo 2^32, so it must stay far
@@ -73,19 +73,31 @@ pub fn continues(
     if xmin > xmax || now.xmax.saturating_sub(xmin) >= FARTHEST {
         return Err("too many transactions were used since".into());
     }
+    // A database that was made from a template may have an oid that was another's, with the same tables in an older state.
+    if now.database_written >= xmin {
+        return Err("the database was made, renamed or granted since".into());
+    }
     match continuity {
         Continuity::Process => {
             same(&before.postmaster_start, &now.postmaster_start, "the start of the server process")
-                .map_err(|reason| restarted(before.postmaster_start.is_some(), reason, "the server was restarted"))?;
-            same(&before.crash_marker, &now.crash_marker, "the server's last recovery")
-                .map_err(|reason| restarted(before.crash_marker.is_some(), reason, "the server recovered from a crash"))?;
+                .map_err(|reason| {
+                    restarted(before.postmaster_start.is_some(), reason, "the server was restarted")
+                })?;
+            same(&before.crash_marker, &now.crash_marker, "the server's last recovery").map_err(
+                |reason| {
+                    restarted(before.crash_marker.is_some(), reason, "the server recovered from a crash")
+                },
+            )?;
         }
         Continuity::Token => {
             let Some(token) = before.token.as_deref() else {
                 return Err("the last backup has no token".into());
             };
             if !tokens.is_some_and(|tokens| tokens.knows(token)) {
-                return Err("the server does not have the last backup's token: it was put back to an earlier moment".into());
+                return Err(
+                    "the server does not have the last backup's token: it was put back to an earlier moment"
+                        .into(),
+                );
             }
         }
     }
