@@ -78,6 +78,45 @@ impl TestCluster {
     /// # Panics
     /// As [`TestCluster::private`].
     pub fn with_superuser(server: Server, superuser: &'static str, settings: &[(&str, &str)]) -> Self {
+        Self::with_files(server, superuser, settings, Inner::initdb)
+    }
+
+    /// Another cluster, from a copy of this one's files as they are now. This one is stopped.
+    ///
+    /// # Panics
+    /// As [`TestCluster::private`].
+    pub fn copied(&self, settings: &[(&str, &str)]) -> Self {
+        Self::with_files(self.server().clone(), self.superuser(), settings, |copy| {
+            let copied = Command::new("cp").arg("-a").arg(self.data_directory()).arg(copy.data()).status();
+            assert!(copied.expect("cp starts").success());
+        })
+    }
+
+    /// A hot standby of this cluster, which is running.
+    ///
+    /// # Panics
+    /// As [`TestCluster::private`].
+    pub fn standby(&self, settings: &[(&str, &str)]) -> Self {
+        Self::with_files(self.server().clone(), self.superuser(), settings, |standby| {
+            let output = unprivileged::command(&self.server().bin.join("pg_basebackup"), standby.user)
+                .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--dbname"])
+                .arg(self.url("postgres"))
+                .arg("--pgdata")
+                .arg(standby.data())
+                .env_remove("LD_LIBRARY_PATH")
+                .current_dir(&standby.directory)
+                .output()
+                .expect("pg_basebackup starts");
+            assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        })
+    }
+
+    fn with_files(
+        server: Server,
+        superuser: &'static str,
+        settings: &[(&str, &str)],
+        make: impl FnOnce(&Inner),
+    ) -> Self {
         let directory = new_directory();
         let user = User::for_servers(&directory);
         if let Some(user) = user {
@@ -95,7 +134,7 @@ impl TestCluster {
             .expect("/bin/sh starts");
         let mut inner =
             Inner { server, superuser, user, directory, port: 0, databases: AtomicU32::new(0), janitor };
-        inner.initdb();
+        make(&inner);
         inner.start_on_free_port(settings);
         Self { inner: Arc::new(inner) }
     }
