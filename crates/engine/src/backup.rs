@@ -3,6 +3,7 @@
 //! The leading connection exports a snapshot and keeps a lock on every table until the end; pg_dump and the reading
 //! connections join that snapshot. Any failed stream means that there is no snapshot in the repository.
 
+mod changed;
 mod circles;
 mod definitions;
 mod entries;
@@ -10,6 +11,7 @@ mod files;
 mod finish;
 mod large_objects;
 mod management;
+mod parent;
 mod parts;
 mod plan;
 mod progress;
@@ -24,8 +26,10 @@ use std::time::Instant;
 use basekeep_postgres::{ConnectOptions, Environment, session};
 use basekeep_repository::{Ended, Repository, RepositoryError, Writer, WriterOptions};
 
+pub use self::changed::{ChangePolicy, Reading};
 pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
 pub(crate) use self::management::open as open_management;
+use self::parent::Parent;
 pub(crate) use self::supabase::describe;
 use crate::config::Management;
 use crate::files::FilesAccess;
@@ -46,13 +50,16 @@ pub struct Source {
     pub files: FilesAccess,
     /// The project's Management API, where it is to be asked.
     pub management: Option<Management>,
+    /// How its changes are found.
+    pub changes: ChangePolicy,
 }
 
 impl Source {
     /// A database alone.
     pub fn new(name: impl Into<String>, connect: ConnectOptions) -> Self {
         let files = FilesAccess::default();
-        Self { name: name.into(), connect, project: None, files, management: None }
+        let changes = ChangePolicy::default();
+        Self { name: name.into(), connect, project: None, files, management: None, changes }
     }
 }
 
@@ -63,6 +70,10 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// Connections that read rows; `None` chooses.
     pub jobs: Option<usize>,
+    /// What is read of the rows.
+    pub reading: Reading,
+    /// Bytes of a table that one COPY reads, and that are taken over or not as a whole; `None` chooses.
+    pub range_bytes: Option<u64>,
     /// Read nothing but the catalog and say what would be done.
     pub dry_run: bool,
     /// Where pg_dump is looked for; this process's environment otherwise.
@@ -83,9 +94,11 @@ pub struct BackupReport {
 }
 
 impl BackupReport {
-    /// Whether all was captured and every repository has it.
+    /// Whether all was captured, every repository has it, and change detection was right.
     pub fn is_complete(&self) -> bool {
-        self.manifest.not_captured.is_empty() && self.replicas.iter().all(ReplicaReport::has_it)
+        self.manifest.not_captured.is_empty()
+            && self.manifest.reading.as_ref().is_none_or(|reading| reading.differing.is_empty())
+            && self.replicas.iter().all(ReplicaReport::has_it)
     }
 }
 
@@ -153,10 +166,11 @@ impl Work<'_> {
         reports: &mut [ReplicaReport],
     ) -> Result<(String, Manifest), EngineError> {
         let mut moved = 0;
+        let mut differing = Vec::new();
         loop {
             let targets: Vec<_> = ready.iter().map(|one| (&one.repository, &one.lock)).collect();
             let writer = Writer::to(&targets, self.options.writer.clone());
-            match self.attempt(&writer, &ready[0].repository).await {
+            match self.attempt(&writer, &ready[0].repository, &differing).await {
                 Ok((manifest, ends)) => {
                     self.ended(ready, &ends, reports).await;
                     let snapshot = reports.iter().find_map(|report| report.snapshot.clone());
@@ -168,6 +182,17 @@ impl Work<'_> {
                         code: "table-changed".into(),
                         message: format!("{what}; starting again with a new snapshot"),
                         hint: None,
+                    });
+                }
+                Err(Stopped::Differing(ranges)) => {
+                    differing = ranges;
+                    self.observer.event(Event::Warning {
+                        code: "change-detection".into(),
+                        message: format!(
+                            "changed without a trace: {}; reading everything",
+                            differing.join(", ")
+                        ),
+                        hint: Some(HISTORY_HINT.into()),
                     });
                 }
                 Err(stopped) => {
@@ -185,10 +210,15 @@ impl Work<'_> {
     }
 
     /// Reads and writes everything. After an error there is no snapshot anywhere, and what was uploaded is indexed.
-    async fn attempt(&self, writer: &Writer, first: &Repository) -> Result<(Manifest, Vec<Ended>), Stopped> {
+    async fn attempt(
+        &self,
+        writer: &Writer,
+        first: &Repository,
+        differing: &[String],
+    ) -> Result<(Manifest, Vec<Ended>), Stopped> {
         let Self { source, options, observer, interrupt } = *self;
         let result = async {
-            let read = read_everything(first, writer, source, options, observer);
+            let read = read_everything(first, writer, source, options, observer, differing);
             let ready = tokio::select! {
                 biased;
                 () = interrupt.requested() => {
@@ -250,16 +280,28 @@ async fn read_everything(
     source: &Source,
     options: &BackupOptions,
     observer: &Arc<dyn Observer>,
+    differing: &[String],
 ) -> Result<finish::Ready, Stopped> {
     let started = Instant::now();
     let (mut plan, mut leader) = plan::plan(source, options, observer).await?;
     plan.lock_tables(&mut leader).await?;
-    plan.find_parent(repository, source).await?;
+    plan.parent = Parent::find(repository, &source.name).await?;
+    plan.find_takeover(&mut leader, repository, source.changes, observer, differing.to_vec()).await?;
 
     // pg_dump works beside the readers: its archive is needed only when the data entries are added at the end.
     let definitions = definitions::dump(&plan, observer);
     let rows = rows::read(&plan, &mut leader, writer, observer);
     let (archive, rows) = tokio::try_join!(definitions, rows)?;
+    if !rows.differing.is_empty() {
+        if plan.reading != Reading::Paranoid {
+            return Err(Stopped::Differing(rows.differing));
+        }
+        observer.event(Event::Warning {
+            code: "change-detection".into(),
+            message: format!("changed without a trace: {}", rows.differing.join(", ")),
+            hint: Some(HISTORY_HINT.into()),
+        });
+    }
 
     let large_objects = large_objects::read(&plan, &mut leader, writer, observer).await?;
     let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
@@ -272,8 +314,14 @@ async fn read_everything(
     Ok(finish::Ready { plan, archive, rows, sequences, large_objects, parts, durable, started })
 }
 
+/// What it means when change detection was wrong.
+const HISTORY_HINT: &str = "the server's history was rewound, or its files were changed from outside; this backup is right, and \
+earlier snapshots since the last full read may hold old rows there: drill them, or forget them";
+
 /// Why an attempt ended without a result.
 enum Stopped {
+    /// Ranges were found unchanged and are not: everything must be read.
+    Differing(Vec<String>),
     /// A table's storage changed between the snapshot and the lock: a new snapshot may succeed.
     Moved(String),
     /// Anything else.
@@ -290,6 +338,10 @@ impl Stopped {
     fn into_error(self) -> EngineError {
         match self {
             Self::Error(error) => error,
+            Self::Differing(ranges) => {
+                EngineError::failed(format!("changed without a trace: {}", ranges.join(", ")))
+                    .hint(HISTORY_HINT)
+            }
             Self::Moved(what) => EngineError::failed(format!("{what}, {ATTEMPTS} times in a row"))
                 .hint("run the backup when no migration or TRUNCATE is running"),
         }

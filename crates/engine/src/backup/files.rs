@@ -110,7 +110,7 @@ pub(super) async fn capture(
     }
     let step = begin(observer, "files");
     let counters = Counters::default();
-    let parent = Parent::open(repository, plan.parent.as_ref()).await;
+    let parent = Parent::open(repository, plan.parent.as_ref().map(|parent| parent.id()).as_ref()).await;
     let fetcher = Fetcher::new(&files, writer, &counters);
     let mut work = Work {
         fetcher: &fetcher,

@@ -10,12 +10,14 @@ use basekeep_postgres::session::SequenceValue;
 use basekeep_postgres::{Digest, quote_identifier};
 use basekeep_repository::{Ended, FileContent, NewSnapshot, TreeBuilder, Writer};
 
+use super::changed::{self, Known, Reading};
 use super::circles::circles;
 use super::entries;
 use super::large_objects::{self, LargeObjects};
+use super::parent::Parent;
 use super::parts::Parts;
 use super::plan::Plan;
-use super::rows::ReadRange;
+use super::rows::{ReadRange, Rows};
 use super::{BackupOptions, Source};
 use crate::stored::{globals, manifest, markdown, path, ranges};
 use crate::words::bytes;
@@ -32,7 +34,7 @@ pub(crate) const RESTORE_SCRIPT: &str = include_str!("../stored/restore.sh");
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) archive: Archive,
-    pub(super) rows: Vec<Vec<ReadRange>>,
+    pub(super) rows: Rows,
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: LargeObjects,
     pub(super) parts: Parts,
@@ -64,12 +66,16 @@ impl Ready {
         let mut stored_tables = Vec::new();
         let mut range_tables = Vec::new();
         let dump_ids = entries::add_tables(&mut archive, &self.plan)?;
-        let tables = self.plan.catalog.tables.iter().zip(&self.rows).zip(dump_ids);
+        let tables = self.plan.catalog.tables.iter().zip(&self.rows.tables).zip(dump_ids);
         for (number, ((table, read), dump_id)) in tables.enumerate() {
             let file = format!("{}/{dump_id}.dat", path::DATABASE);
             let (content, stored, total) = joined(read, &end);
             folder.file(&file, content, FILE_MODE);
-            stored_tables.push(stored_table(table, dump_id, &file, total));
+            let mut described = stored_table(table, dump_id, &file, total);
+            described.taken_over_bytes =
+                read.iter().filter(|range| range.taken_over).map(|range| range.digest.bytes).sum();
+            described.read_whole = self.plan.read_whole(number, read);
+            stored_tables.push(described);
             range_tables.push(ranges::Table {
                 schema: table.schema.clone(),
                 name: table.name.clone(),
@@ -104,7 +110,7 @@ impl Ready {
             tables: stored_tables.len() as u64,
             rows: stored_tables.iter().map(|t| t.rows).sum(),
             bytes: stored_tables.iter().map(|t| t.bytes).sum(),
-            taken_over_bytes: 0,
+            taken_over_bytes: stored_tables.iter().map(|t| t.taken_over_bytes).sum(),
             added_bytes: stats.bytes_stored,
         };
         manifest.warnings.extend(not_refreshed.into_iter().map(|view| manifest::Warning {
@@ -120,6 +126,7 @@ impl Ready {
         manifest.not_captured.extend(self.parts.missing);
         manifest.warnings.extend(self.parts.warnings);
         manifest.supabase = self.parts.supabase;
+        manifest.reading = Some(changed::note(&self.plan, &self.rows));
 
         folder.put(path::MANIFEST_JSON, &json(&manifest)?, FILE_MODE).await?;
         folder.put(path::MANIFEST_MD, markdown::render(&manifest).as_bytes(), FILE_MODE).await?;
@@ -173,7 +180,7 @@ fn new_snapshot(plan: &Plan, source: &Source, options: &BackupOptions) -> NewSna
         username: String::new(),
         paths: vec![format!("/{}", source.name)],
         tags: options.tags.clone(),
-        parent: plan.parent,
+        parent: plan.parent.as_ref().map(Parent::id),
         program_version: format!("basekeep {}", env!("CARGO_PKG_VERSION")),
     }
 }
@@ -220,6 +227,7 @@ fn describe(plan: &Plan, source: &Source) -> manifest::Manifest {
         circular_foreign_keys: circles(&edges),
         not_captured: plan.missing.clone(),
         warnings: plan.warnings.clone(),
+        reading: None,
         supabase: None,
     }
 }
@@ -266,10 +274,27 @@ fn stored_table(table: &Table, dump_id: i32, file: &str, total: Digest) -> manif
         bytes: total.bytes,
         digest: format!("{:032x}", total.sum),
         taken_over_bytes: 0,
+        read_whole: None,
         load_via_root: table.load_via_root.clone(),
         extension: table.extension.clone(),
         condition: table.extension_condition.clone(),
         server_bytes: table.total_bytes,
+    }
+}
+
+impl Plan {
+    /// Why all rows of a table were read, if they were.
+    fn read_whole(&self, table: usize, read: &[ReadRange]) -> Option<String> {
+        match self.takeover.tables.get(table) {
+            Some(Known::Nothing(reason)) => Some(reason.clone()),
+            Some(Known::Ranges(_)) if !read.is_empty() && read.iter().all(|range| !range.taken_over) => {
+                Some(match self.takeover.reading {
+                    Reading::Paranoid => "everything was read and compared".into(),
+                    _ => "all of its ranges changed, or were read to compare them".into(),
+                })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -318,6 +343,8 @@ fn range_lines(plan: &Plan, durable: Option<bool>, tables: &[ranges::Table]) -> 
         crash_marker: s.crash_marker.clone(),
         durable,
         in_recovery: s.in_recovery,
+        token: plan.takeover.token.clone(),
+        incrementals: plan.takeover.incrementals,
     };
     let mut lines = json(&header)?;
     lines.push(b'\n');

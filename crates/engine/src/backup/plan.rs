@@ -1,6 +1,5 @@
 //! What a backup will read: preflight, the exported snapshot, the catalog, and the pg_dump to use.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,21 +10,20 @@ use basekeep_postgres::large_objects::{self, LargeObjectInfo};
 use basekeep_postgres::preflight::{Preflight, Severity, preflight};
 use basekeep_postgres::session::{self, SourceSnapshot};
 use basekeep_postgres::{Client, ConnectOptions, Environment, quote_identifier};
-use basekeep_repository::{Repository, Snapshot, SnapshotId};
 use jiff::Timestamp;
 
+use super::changed::{Reading, Takeover};
+use super::parent::Parent;
+use super::rows::RANGE_BYTES;
 use super::{BackupOptions, Source, Stopped};
 use crate::stored::manifest::{Missing, Warning};
-use crate::stored::{path, ranges};
 use crate::words::counted;
-use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step, listing};
+use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step};
 
 /// Average chunk sizes: a file's tree node names every blob, so chunks grow with the table.
 const CHUNK_SMALL: usize = 256 << 10;
 const CHUNK_MEDIUM: usize = 1 << 20;
 const CHUNK_LARGE: usize = 4 << 20;
-/// A range index larger than this is not read; its tables then start with the average chunk size for their size.
-const LARGEST_RANGES: usize = 1 << 30;
 
 /// Everything known before the first row is read.
 pub(super) struct Plan {
@@ -42,9 +40,12 @@ pub(super) struct Plan {
     pub(super) jobs: usize,
     pub(super) missing: Vec<Missing>,
     pub(super) warnings: Vec<Warning>,
-    pub(super) parent: Option<SnapshotId>,
-    /// Average chunk sizes that the parent snapshot chose, by file-independent table name.
-    pub(super) chunk_averages: HashMap<(String, String), u32>,
+    pub(super) parent: Option<Parent>,
+    /// What of the rows is asked for; what is read in the end stands in `takeover`.
+    pub(super) reading: Reading,
+    pub(super) takeover: Takeover,
+    /// Bytes of a table that one COPY reads.
+    pub(super) range_bytes: u64,
 }
 
 /// The plan, and the connection whose transaction holds the snapshot.
@@ -82,7 +83,9 @@ pub(super) async fn plan(
         large_objects,
         pg_dump,
         parent: None,
-        chunk_averages: HashMap::new(),
+        reading: options.reading,
+        takeover: Takeover::nothing(options.reading, "", 0),
+        range_bytes: options.range_bytes.unwrap_or(RANGE_BYTES).max(1),
     };
     plan.leave_unlogged_out_on_a_standby();
     for missing in &plan.missing {
@@ -158,35 +161,14 @@ impl Plan {
     /// Average chunk size of a table's file: the one of its first backup, as long as the parent tells.
     pub(super) fn chunk_average(&self, table: usize) -> usize {
         let table = &self.catalog.tables[table];
-        let key = (table.schema.clone(), table.name.clone());
-        if let Some(&known) = self.chunk_averages.get(&key) {
-            return known as usize;
+        if let Some(known) = self.parent.as_ref().and_then(|parent| parent.chunk_average(table)) {
+            return known;
         }
         match table.pages * u64::from(table.block_size) {
             0..0x8_0000_0000 => CHUNK_SMALL,
             0x8_0000_0000..0x40_0000_0000 => CHUNK_MEDIUM,
             _ => CHUNK_LARGE,
         }
-    }
-
-    /// Finds the newest snapshot of the same source. A range index that cannot be read costs nothing but its knowledge.
-    pub(super) async fn find_parent(
-        &mut self,
-        repository: &Repository,
-        source: &Source,
-    ) -> Result<(), EngineError> {
-        let (snapshots, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
-        let of_source = |s: &&Snapshot| s.hostname == source.name && !listing::is_proof(s);
-        let Some(parent) = snapshots.iter().rev().find(of_source) else { return Ok(()) };
-        self.parent = Some(parent.id);
-        let lines = listing::read_file(repository, parent, path::RANGES, LARGEST_RANGES).await;
-        for line in lines.ok().flatten().unwrap_or_default().split(|byte| *byte == b'\n').skip(1) {
-            if let Ok(table) = serde_json::from_slice::<ranges::Table>(line) {
-                self.chunk_averages.insert((table.schema, table.name), table.chunk_average);
-            }
-        }
-        self.chunk_averages.retain(|_, average| (64 << 10..=8 << 20).contains(average));
-        Ok(())
     }
 
     /// A standby cannot read unlogged tables: they are empty there, and the server refuses.

@@ -12,6 +12,8 @@ use crate::{Event, Observer, Progress};
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
+    /// Of the bytes, those that were not read.
+    pub(super) taken_over: AtomicU64,
     pub(super) rows: AtomicU64,
     pub(super) items: AtomicU64,
 }

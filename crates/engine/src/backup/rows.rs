@@ -7,14 +7,15 @@ mod reader;
 mod split;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use basekeep_postgres::{Client, Digest};
 use basekeep_repository::{BlobId, Writer};
 
-use self::split::{Item, largest_first, ranges};
+use self::split::{Item, largest_first, split};
+pub(super) use self::split::{RANGE_BYTES, blocks_each};
 use super::Stopped;
 use super::plan::Plan;
 use super::progress::{self, Counters};
@@ -28,6 +29,18 @@ pub(super) struct ReadRange {
     pub(super) end_block: Option<u64>,
     pub(super) digest: Digest,
     pub(super) blobs: Vec<BlobId>,
+    /// From the parent, without reading it.
+    pub(super) taken_over: bool,
+}
+
+/// The rows of all tables.
+pub(super) struct Rows {
+    /// One list of ranges for each table, in the order of the catalog.
+    pub(super) tables: Vec<Vec<ReadRange>>,
+    /// Ranges that were found unchanged, and were read and compared all the same.
+    pub(super) compared: u64,
+    /// Those of them that were not the same, for people.
+    pub(super) differing: Vec<String>,
 }
 
 /// What the readers share.
@@ -41,19 +54,21 @@ struct Reading<'a> {
     results: Mutex<Vec<Vec<Option<ReadRange>>>>,
     /// Ranges that each table still waits for.
     open: Mutex<Vec<usize>>,
+    compared: AtomicU64,
+    differing: Mutex<Vec<String>>,
 }
 
-/// Reads all tables of the plan; the result has one list of ranges for each, in the order of the catalog.
+/// Reads all tables of the plan, or takes over what did not change.
 pub(super) async fn read(
     plan: &Plan,
     leader: &mut Client,
     writer: &Writer,
     observer: &Arc<dyn Observer>,
-) -> Result<Vec<Vec<ReadRange>>, Stopped> {
+) -> Result<Rows, Stopped> {
     let started = Instant::now();
     observer.event(Event::Began { step: Step("rows") });
     let tables = &plan.catalog.tables;
-    let split: Vec<Vec<Item>> = tables.iter().enumerate().map(|(n, t)| ranges(n, t)).collect();
+    let split = split(tables, &plan.takeover, plan.range_bytes);
     let reading = Reading {
         plan,
         writer,
@@ -62,6 +77,8 @@ pub(super) async fn read(
         open: Mutex::new(split.iter().map(Vec::len).collect()),
         queue: Mutex::new(largest_first(tables, split)),
         for_the_leader: Mutex::default(),
+        compared: AtomicU64::new(0),
+        differing: Mutex::default(),
     };
     let expected: u64 = tables.iter().map(|t| t.pages * u64::from(t.block_size)).sum();
     let items = lock(&reading.queue).len();
@@ -70,7 +87,7 @@ pub(super) async fn read(
         futures::future::try_join_all(readers).await?;
         let left = std::mem::take(&mut *lock(&reading.for_the_leader));
         for item in left {
-            let range = reading.range(leader, item).await?;
+            let range = reading.item(leader, item).await?;
             reading.keep(item, range);
         }
         Ok::<_, Stopped>(())
@@ -80,24 +97,27 @@ pub(super) async fn read(
         never = progress::tell(&reading.counters, expected, tables.len() as u64, writer, observer) => match never {},
     }
     let (count, size) = (reading.counters.rows.load(Relaxed), reading.counters.bytes.load(Relaxed));
-    let rows: Vec<Vec<ReadRange>> = reading
+    let taken_over = reading.counters.taken_over.load(Relaxed);
+    let compared = reading.compared.load(Relaxed);
+    let differing = reading.differing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let tables_read: Vec<Vec<ReadRange>> = reading
         .results
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)
         .into_iter()
         .map(|ranges| ranges.into_iter().flatten().collect())
         .collect();
-    observer.event(Event::Ended {
-        step: Step("rows"),
-        elapsed: started.elapsed(),
-        detail: format!(
-            "{}, {}, {}",
-            counted(tables.len() as u64, "table", "tables"),
-            counted(count, "row", "rows"),
-            bytes(size)
-        ),
-    });
-    Ok(rows)
+    let mut detail = format!(
+        "{}, {}, {}",
+        counted(tables.len() as u64, "table", "tables"),
+        counted(count, "row", "rows"),
+        bytes(size)
+    );
+    if taken_over > 0 {
+        detail += &format!(", {} of it unchanged and taken over", bytes(taken_over));
+    }
+    observer.event(Event::Ended { step: Step("rows"), elapsed: started.elapsed(), detail });
+    Ok(Rows { tables: tables_read, compared, differing })
 }
 
 /// Locks a mutex whose holders only move values, so that a poisoned one is still sound.

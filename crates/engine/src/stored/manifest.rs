@@ -49,6 +49,10 @@ pub struct Manifest {
     pub not_captured: Vec<Missing>,
     /// What a reader should know.
     pub warnings: Vec<Warning>,
+    /// What was read of the rows and what was taken over from an earlier snapshot; absent in snapshots that always read
+    /// everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
     /// The Supabase project, where the database is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supabase: Option<Supabase>,
@@ -94,6 +98,31 @@ pub struct Totals {
     pub added_bytes: u64,
 }
 
+/// What was read of the rows. Ranges are ranges of a table's blocks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// `changed`, `full` or `paranoid`.
+    pub mode: String,
+    /// The snapshot that ranges were taken over from (or compared with).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Why everything was read, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many backups in a row, up to this one, took something over.
+    pub incrementals: u32,
+    /// Ranges of all tables.
+    pub ranges: u64,
+    /// Of these, taken over without reading them.
+    pub taken_over: u64,
+    /// Found unchanged, and read and compared all the same.
+    pub compared: u64,
+    /// Ranges that were found unchanged and were not: the earlier snapshots since the last full read may hold old rows of
+    /// them. Not empty means exit code 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differing: Vec<String>,
+}
+
 /// One table's rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Table {
@@ -114,6 +143,9 @@ pub struct Table {
     /// Bytes of this table taken over from the parent.
     #[serde(default)]
     pub taken_over_bytes: u64,
+    /// Why all of its rows were read, if they were, although an earlier snapshot has the table's source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_whole: Option<String>,
     /// The partitioned table through which the rows must be loaded, if so (`[schema, name]`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_via_root: Option<(String, String)>,

@@ -40,6 +40,12 @@ pub struct Header {
     pub durable: Option<bool>,
     /// Whether the source was a hot standby.
     pub in_recovery: bool,
+    /// The continuity token that was written to the source after the snapshot was taken, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How many backups in a row, up to this one, took ranges over; 0 when everything was read.
+    #[serde(default)]
+    pub incrementals: u32,
 }
 
 /// The ranges of one table's data file.

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use basekeep_postgres::{Client, Digest, session};
+use basekeep_postgres::{Client, Digest, changes, session};
 
 use super::split::Item;
 use super::{ReadRange, Reading, lock};
 use crate::backup::Stopped;
+use crate::backup::parent::KnownRange;
 use crate::backup::plan::display_name;
 use crate::{EngineError, ResultExt};
 
@@ -29,7 +30,7 @@ impl Reading<'_> {
                 }
                 locked = Some(item.table);
             }
-            let range = self.range(&mut client, item).await?;
+            let range = self.item(&mut client, item).await?;
             self.keep(item, range);
         }
         client.close().await;
@@ -60,7 +61,58 @@ impl Reading<'_> {
         }
     }
 
-    pub(super) async fn range(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
+    /// Takes a range over when it is known and did not change, and reads it otherwise.
+    pub(super) async fn item(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
+        let known = self.plan.takeover.range(item.table, item.range);
+        let (Some(known), Some(since)) = (known, self.plan.takeover.since) else {
+            return self.range(client, item).await;
+        };
+        let table = &self.plan.catalog.tables[item.table];
+        let blocks = item.first_block..item.end_block.unwrap_or(u64::MAX);
+        let doing = || format!("look for changes of {}", display_name(table));
+        let seen = changes::probe(client, table, blocks, since).await.doing(doing)?;
+        if !seen.unchanged(known.digest.rows) {
+            return self.range(client, item).await;
+        }
+        if !item.compare
+            && let Some(range) = self.take_over(item, known).await?
+        {
+            return Ok(range);
+        }
+        let range = self.range(client, item).await?;
+        if item.compare {
+            self.compared.fetch_add(1, Relaxed);
+        }
+        if range.digest != known.digest {
+            let end = item.end_block.map_or_else(|| "the end".to_owned(), |end| end.to_string());
+            let what = format!("blocks {} to {end} of {}", item.first_block, display_name(table));
+            lock(&self.differing).push(what);
+        }
+        Ok(range)
+    }
+
+    /// `None` when a repository does not have its blobs any more.
+    async fn take_over(&self, item: Item, known: &KnownRange) -> Result<Option<ReadRange>, Stopped> {
+        let mut file = self.writer.file(self.plan.chunk_average(item.table));
+        let all_there = file.append_known(&known.blobs).await.is_ok();
+        let content = file.finish().await.doing(|| "take unchanged rows over")?;
+        if !all_there || content.size != known.digest.bytes {
+            return Ok(None);
+        }
+        for counter in [&self.counters.bytes, &self.counters.taken_over] {
+            counter.fetch_add(known.digest.bytes, Relaxed);
+        }
+        self.counters.rows.fetch_add(known.digest.rows, Relaxed);
+        Ok(Some(ReadRange {
+            first_block: item.first_block,
+            end_block: item.end_block,
+            digest: known.digest,
+            blobs: content.blobs,
+            taken_over: true,
+        }))
+    }
+
+    async fn range(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
         let table = &self.plan.catalog.tables[item.table];
         let doing = || match item.end_block {
             Some(end) => format!("read blocks {}..{end} of {}", item.first_block, display_name(table)),
@@ -91,6 +143,7 @@ impl Reading<'_> {
             end_block: item.end_block,
             digest: seen,
             blobs: content.blobs,
+            taken_over: false,
         })
     }
 

@@ -1,0 +1,162 @@
+//! Backups that read only what changed: what is taken over, what is read, and why.
+
+use std::sync::Arc;
+
+use basekeep_engine::backup::{BackupOptions, BackupReport, ChangePolicy, Reading, Source, backup};
+use basekeep_engine::stored::manifest::Manifest;
+use basekeep_engine::{Event, Interrupt};
+use basekeep_postgres::changes::Continuity;
+use basekeep_repository::Repository;
+use basekeep_testkit::{TestCluster, TestDatabase};
+
+use crate::support::{Events, contents, programs, repository};
+
+/// A database, and a repository that its backups go to.
+struct Bench {
+    database: TestDatabase,
+    repository: Repository,
+    policy: ChangePolicy,
+}
+
+impl Bench {
+    async fn new(major: u32, sql: &str) -> Self {
+        let database = TestCluster::shared(major).create_database();
+        database.client().await.execute(sql).await.unwrap();
+        Self { database, repository: repository().await, policy: ChangePolicy::default() }
+    }
+
+    async fn sql(&self, sql: &str) {
+        self.database.client().await.execute(sql).await.unwrap();
+    }
+
+    async fn run(&self, repository: &Repository, reading: Reading) -> (BackupReport, Vec<Event>) {
+        let options = BackupOptions {
+            reading,
+            range_bytes: Some(64 << 10),
+            environment: Some(programs(self.database.cluster().server().major)),
+            ..BackupOptions::default()
+        };
+        let source = Source { changes: self.policy, ..Source::new("shop", self.database.options()) };
+        let events = Arc::new(Events::default());
+        let report =
+            backup(repository, &source, &options, events.clone(), &Interrupt::never()).await.unwrap();
+        let events = std::mem::take(&mut *events.0.lock().unwrap());
+        (report, events)
+    }
+
+    /// A backup that takes over what it can, and beside it one that reads everything: they hold the same.
+    async fn changed(&self) -> Manifest {
+        let manifest = self.run(&self.repository, Reading::Changed).await.0.manifest;
+        let whole = self.run(&repository().await, Reading::Full).await.0.manifest;
+        assert_eq!(contents(&manifest), contents(&whole));
+        manifest
+    }
+}
+
+const ORDERS: &str = "CREATE TABLE orders (id int PRIMARY KEY, note text);
+    INSERT INTO orders SELECT n, repeat('x', 60) || n FROM generate_series(1, 20000) n;
+    CREATE TABLE tiny (n int); INSERT INTO tiny VALUES (1);";
+
+fn reading(manifest: &Manifest) -> &basekeep_engine::stored::manifest::Reading {
+    manifest.reading.as_ref().unwrap()
+}
+
+fn whole(manifest: &Manifest, table: &str) -> Option<String> {
+    manifest.tables.iter().find(|t| t.name == table).unwrap().read_whole.clone()
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_taken_over_and_what_changed_is_read() {
+    let bench = Bench::new(15, ORDERS).await;
+    let first = bench.changed().await;
+    assert_eq!(reading(&first).reason.as_deref(), Some("it is the first backup of the source"));
+    assert_eq!((first.totals.taken_over_bytes, reading(&first).incrementals), (0, 0));
+
+    let second = bench.changed().await;
+    let note = reading(&second);
+    assert_eq!((note.incrementals, note.reason.clone()), (1, None));
+    assert!(note.ranges > 20 && note.taken_over + note.compared + 1 == note.ranges, "{note:?}");
+    assert_eq!(note.compared, 2);
+    assert!(second.totals.added_bytes < first.totals.added_bytes / 4, "{:?}", second.totals);
+
+    bench.sql("UPDATE orders SET note = 'new' WHERE id = 10000; DELETE FROM orders WHERE id = 1").await;
+    bench.sql("INSERT INTO orders SELECT n, 'more' FROM generate_series(20001, 21000) n").await;
+    let third = bench.changed().await;
+    let note = reading(&third);
+    assert!(note.taken_over > 10 && note.taken_over + 4 <= note.ranges, "{note:?}");
+    assert_eq!(whole(&third, "orders"), None);
+    assert_eq!(whole(&third, "tiny").as_deref(), None);
+}
+
+#[tokio::test]
+async fn a_full_read_can_be_asked_for_and_is_forced_now_and_then() {
+    let mut bench = Bench::new(15, ORDERS).await;
+    bench.policy.full_every = 2;
+    let mut reasons = Vec::new();
+    for _ in 0..5 {
+        let manifest = bench.changed().await;
+        reasons.push((reading(&manifest).incrementals, reading(&manifest).reason.clone()));
+    }
+    let forced = Some("2 backups took rows over since the last full read".to_owned());
+    let first = Some("it is the first backup of the source".to_owned());
+    assert_eq!(reasons, [(0, first), (1, None), (2, None), (0, forced), (1, None)]);
+    let manifest = bench.run(&bench.repository, Reading::Full).await.0.manifest;
+    assert_eq!(reading(&manifest).reason.as_deref(), Some("a full read was asked for"));
+    assert_eq!(manifest.totals.taken_over_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_paranoid_backup_reads_and_compares_everything() {
+    let bench = Bench::new(15, ORDERS).await;
+    bench.changed().await;
+    bench.sql("UPDATE orders SET note = 'new' WHERE id = 10000").await;
+    let (report, _) = bench.run(&bench.repository, Reading::Paranoid).await;
+    let note = reading(&report.manifest);
+    assert!(note.compared + 3 >= note.ranges && note.compared > 15, "{note:?}");
+    assert_eq!((note.taken_over, note.differing.len()), (0, 0));
+    assert!(report.is_complete());
+}
+
+#[tokio::test]
+async fn tables_that_were_replaced_or_look_different_are_read_and_say_why() {
+    let more = "CREATE TYPE mood AS ENUM ('good', 'bad');
+        CREATE TABLE moods AS SELECT n, 'good'::mood AS mood, repeat('y', 50) AS pad FROM generate_series(1, 3000) n;
+        CREATE TABLE truncated AS SELECT * FROM moods; CREATE TABLE rewritten AS SELECT * FROM moods;
+        CREATE TABLE renamed AS SELECT * FROM moods; CREATE TABLE names AS SELECT n, 'pg_class'::regclass AS c, repeat('z', 50) AS pad FROM moods;";
+    let bench = Bench::new(15, &format!("{ORDERS}{more}")).await;
+    bench.changed().await;
+    bench.sql("ALTER TYPE mood RENAME VALUE 'good' TO 'fine'; TRUNCATE truncated; ALTER TABLE renamed RENAME TO other").await;
+    bench.sql("INSERT INTO truncated SELECT * FROM moods; VACUUM FULL rewritten").await;
+    let manifest = bench.changed().await;
+    let changed = Some("its columns, their types or the server's version changed");
+    assert_eq!(whole(&manifest, "moods").as_deref(), changed);
+    assert_eq!(whole(&manifest, "truncated").as_deref(), Some("it was truncated or rewritten"));
+    assert_eq!(whole(&manifest, "other").as_deref(), changed);
+    assert!(whole(&manifest, "names").unwrap().contains("names other objects"));
+    assert_eq!(whole(&manifest, "orders"), None);
+
+    bench.sql("ALTER TABLE other RENAME TO another").await;
+    let manifest = bench.changed().await;
+    assert_eq!(whole(&manifest, "another"), None);
+}
+
+#[tokio::test]
+async fn with_the_token_a_restarted_server_is_known_and_a_rewound_one_is_not() {
+    let cluster = Arc::new(TestCluster::start(16));
+    let database = cluster.create_database();
+    let mut bench = Bench { database, repository: repository().await, policy: ChangePolicy::default() };
+    bench.sql(ORDERS).await;
+    bench.changed().await;
+    cluster.restart();
+    let restarted = bench.changed().await;
+    assert_eq!(reading(&restarted).reason.as_deref(), Some("the server was restarted"));
+
+    bench.policy.continuity = Continuity::Token;
+    let reasons = async |bench: &Bench| reading(&bench.changed().await).reason.clone();
+    assert_eq!(reasons(&bench).await.as_deref(), Some("the last backup has no token"));
+    cluster.restart();
+    assert_eq!(reasons(&bench).await, None);
+    bench.sql("UPDATE basekeep.continuity SET token = 'x', earlier = earlier[2:]").await;
+    let rewound = reasons(&bench).await.unwrap();
+    assert!(rewound.contains("put back to an earlier moment"), "{rewound}");
+}
