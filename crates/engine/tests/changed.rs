@@ -26,7 +26,10 @@ impl Bench {
     }
 
     async fn sql(&self, sql: &str) {
-        self.database.client().await.execute(sql).await.unwrap();
+        let mut client = self.database.client().await;
+        for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
+            client.execute(statement).await.unwrap();
+        }
     }
 
     async fn run(&self, repository: &Repository, reading: Reading) -> (BackupReport, Vec<Event>) {
@@ -48,7 +51,13 @@ impl Bench {
     async fn changed(&self) -> Manifest {
         let manifest = self.run(&self.repository, Reading::Changed).await.0.manifest;
         let whole = self.run(&repository().await, Reading::Full).await.0.manifest;
-        assert_eq!(contents(&manifest), contents(&whole));
+        let rows = |manifest| {
+            let mut rows = contents(manifest);
+            // Written by the backup itself, after its snapshot.
+            rows.remove("basekeep.continuity");
+            rows
+        };
+        assert_eq!(rows(&manifest), rows(&whole));
         manifest
     }
 }
@@ -75,12 +84,12 @@ async fn what_did_not_change_is_taken_over_and_what_changed_is_read() {
     let second = bench.changed().await;
     let note = reading(&second);
     assert_eq!((note.incrementals, note.reason.clone()), (1, None));
-    assert!(note.ranges > 20 && note.taken_over + note.compared + 1 == note.ranges, "{note:?}");
+    assert!(note.ranges > 20 && note.taken_over + note.compared == note.ranges, "{note:?}");
     assert_eq!(note.compared, 2);
     assert!(second.totals.added_bytes < first.totals.added_bytes / 4, "{:?}", second.totals);
 
     bench.sql("UPDATE orders SET note = 'new' WHERE id = 10000; DELETE FROM orders WHERE id = 1").await;
-    bench.sql("INSERT INTO orders SELECT n, 'more' FROM generate_series(20001, 21000) n").await;
+    bench.sql("INSERT INTO orders SELECT n, repeat('m', 65) FROM generate_series(20001, 21000) n").await;
     let third = bench.changed().await;
     let note = reading(&third);
     assert!(note.taken_over > 10 && note.taken_over + 4 <= note.ranges, "{note:?}");
@@ -142,19 +151,21 @@ async fn tables_that_were_replaced_or_look_different_are_read_and_say_why() {
 
 #[tokio::test]
 async fn with_the_token_a_restarted_server_is_known_and_a_rewound_one_is_not() {
-    let cluster = Arc::new(TestCluster::start(16));
+    let cluster = TestCluster::private(16, &[]);
     let database = cluster.create_database();
     let mut bench = Bench { database, repository: repository().await, policy: ChangePolicy::default() };
     bench.sql(ORDERS).await;
     bench.changed().await;
-    cluster.restart();
+    cluster.stop(basekeep_testkit::Shutdown::Fast);
+    cluster.start();
     let restarted = bench.changed().await;
     assert_eq!(reading(&restarted).reason.as_deref(), Some("the server was restarted"));
 
     bench.policy.continuity = Continuity::Token;
     let reasons = async |bench: &Bench| reading(&bench.changed().await).reason.clone();
     assert_eq!(reasons(&bench).await.as_deref(), Some("the last backup has no token"));
-    cluster.restart();
+    cluster.stop(basekeep_testkit::Shutdown::Fast);
+    cluster.start();
     assert_eq!(reasons(&bench).await, None);
     bench.sql("UPDATE basekeep.continuity SET token = 'x', earlier = earlier[2:]").await;
     let rewound = reasons(&bench).await.unwrap();
