@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use basekeep_postgres::{ConnectOptions, Environment, Secret};
 
-use crate::backup::Source;
+use crate::backup::{ChangePolicy, Source};
 use crate::files::FilesAccess;
 use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
@@ -77,6 +77,8 @@ pub struct SourceEntry {
     pub profile: Option<String>,
     /// How its storage files are reached, where the file says it.
     pub storage: Option<FilesEntry>,
+    /// How its changes are found.
+    pub changes: ChangePolicy,
 }
 
 impl Config {
@@ -175,7 +177,8 @@ impl SourceEntry {
         let files = self.files(&connect, env);
         let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
         let management = self.management.as_ref().map(|entry| entry.resolve(env, &dotenv));
-        Ok(Source { project: self.project.clone(), files, management, ..Source::new(&self.name, connect) })
+        let (project, changes) = (self.project.clone(), self.changes);
+        Ok(Source { project, files, management, changes, ..Source::new(&self.name, connect) })
     }
 }
 

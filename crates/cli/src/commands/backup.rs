@@ -1,6 +1,6 @@
 //! `basekeep backup`: one snapshot of each source.
 
-use basekeep_engine::backup::{self, BackupOptions, BackupReport};
+use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
 use basekeep_engine::files::FilesAccess;
 use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind};
@@ -17,7 +17,10 @@ use crate::progress;
 /// Back up databases, one snapshot each
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "With [[replica]] entries in basekeep.toml, and unless --repo names another repository than it does, \
+    after_long_help = "Only ranges of tables that changed since the last snapshot of the source are read; the others are taken over, and a \
+few of them are read and compared all the same (docs/PERFORMANCE.md). `show` says how much, and why a table was read as a whole. \
+Should a range have changed without a trace, everything is read, and the exit code is 3.\n\n\
+With [[replica]] entries in basekeep.toml, and unless --repo names another repository than it does, \
 each snapshot is written to the repository and to all replicas from one read of the database. One that fails does not stop \
 the others: the exit code is 3, and the next backup copies to it what it has missed."
 )]
@@ -37,6 +40,12 @@ pub(crate) struct Backup {
     /// Leave the files of Supabase storage out on purpose
     #[arg(long)]
     no_files: bool,
+    /// Read everything, also what did not change since the last snapshot
+    #[arg(long)]
+    full: bool,
+    /// Read everything, and compare what would have been taken over from the last snapshot
+    #[arg(long, conflicts_with = "full")]
+    paranoid: bool,
     /// Say what would be backed up; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -64,6 +73,8 @@ struct DoneDocument<'a> {
     tables: u64,
     rows: u64,
     bytes: u64,
+    /// Of the bytes, taken over from the last snapshot without reading them.
+    taken_over_bytes: u64,
     added_bytes: u64,
     seconds: f64,
     not_captured: Vec<MissingDocument<'a>>,
@@ -132,6 +143,11 @@ async fn one(
     let options = BackupOptions {
         tags: command.tags.clone(),
         jobs: command.jobs.map(usize::from),
+        reading: match (command.full, command.paranoid) {
+            (true, _) => Reading::Full,
+            (_, true) => Reading::Paranoid,
+            _ => Reading::Changed,
+        },
         dry_run: command.dry_run,
         ..BackupOptions::default()
     };
@@ -190,6 +206,9 @@ fn summary(name: &str, report: &BackupReport) -> String {
         );
     }
     if report.snapshot.is_some() {
+        if totals.taken_over_bytes > 0 {
+            text += &format!(", {} of it taken over", units::bytes(totals.taken_over_bytes));
+        }
         text += &format!(
             "; {} added in {}",
             units::bytes(totals.added_bytes),
@@ -256,6 +275,7 @@ fn done(report: &BackupReport) -> DoneDocument<'_> {
         tables: manifest.totals.tables,
         rows: manifest.totals.rows,
         bytes: manifest.totals.bytes + manifest.large_objects.bytes,
+        taken_over_bytes: manifest.totals.taken_over_bytes,
         added_bytes: manifest.totals.added_bytes,
         seconds: manifest.duration_seconds,
         not_captured: manifest.not_captured.iter().map(MissingDocument::of).collect(),

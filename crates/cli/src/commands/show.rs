@@ -1,5 +1,6 @@
 //! `basekeep show`: what is in a snapshot.
 
+mod reading;
 mod supabase;
 
 use basekeep_engine::Repository;
@@ -9,6 +10,7 @@ use basekeep_engine::{EngineError, listing, objects};
 use clap::Args;
 use serde::Serialize;
 
+use self::reading::ReadingDocument;
 use self::supabase::SupabaseDocument;
 use super::manifest::{MissingDocument, WarningDocument};
 use crate::context::Context;
@@ -57,6 +59,8 @@ struct Document<'a> {
     not_captured: Vec<MissingDocument<'a>>,
     warnings: Vec<WarningDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reading: Option<ReadingDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     supabase: Option<SupabaseDocument<'a>>,
 }
 
@@ -75,6 +79,9 @@ struct TableDocument<'a> {
     name: &'a str,
     rows: u64,
     bytes: u64,
+    taken_over_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_whole: Option<&'a str>,
     digest: &'a str,
 }
 
@@ -171,6 +178,8 @@ fn document<'a>(id: String, tags: &'a [String], m: &'a Manifest) -> Document<'a>
         name: &t.name,
         rows: t.rows,
         bytes: t.bytes,
+        taken_over_bytes: t.taken_over_bytes,
+        read_whole: t.read_whole.as_deref(),
         digest: &t.digest,
     };
     Document {
@@ -205,6 +214,7 @@ fn document<'a>(id: String, tags: &'a [String], m: &'a Manifest) -> Document<'a>
         circular_foreign_keys: &m.circular_foreign_keys,
         not_captured: m.not_captured.iter().map(MissingDocument::of).collect(),
         warnings: m.warnings.iter().map(WarningDocument::of).collect(),
+        reading: m.reading.as_ref().map(|reading| ReadingDocument::of(reading, m)),
         supabase: m.supabase.as_ref().map(SupabaseDocument::of),
     }
 }
@@ -245,6 +255,9 @@ fn text(id: &str, tags: &[String], m: &Manifest) -> String {
     }
     let time = units::duration(std::time::Duration::from_secs_f64(m.duration_seconds.max(0.0)));
     fact("added", format!("{} in {time}", units::bytes(m.totals.added_bytes)));
+    if let Some(reading) = &m.reading {
+        reading::facts(reading, m).into_iter().for_each(|(name, value)| fact(name, value));
+    }
     let mut text = facts.render();
 
     if let Some(supabase) = &m.supabase {
@@ -290,11 +303,19 @@ fn tables(m: &Manifest) -> String {
         ("table", Align::Left),
         ("rows", Align::Right),
         ("size", Align::Right),
+        ("taken over", Align::Right),
         ("digest", Align::Left),
+        ("read as a whole because", Align::Left),
     ]);
     for t in &m.tables {
-        let name = format!("{}.{}", t.schema, t.name);
-        table.row([name, units::count(t.rows), units::bytes(t.bytes), t.digest.clone()]);
+        table.row([
+            format!("{}.{}", t.schema, t.name),
+            units::count(t.rows),
+            units::bytes(t.bytes),
+            units::bytes(t.taken_over_bytes),
+            t.digest.clone(),
+            clean(t.read_whole.as_deref().unwrap_or_default()),
+        ]);
     }
     table.render()
 }

@@ -1,5 +1,6 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
+mod changes;
 mod files;
 mod management;
 mod profile;
@@ -18,7 +19,7 @@ use crate::{EngineError, backup};
 
 const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 8] = [
+const SOURCE_KEYS: [&str; 10] = [
     "url",
     "password_env",
     "password_file",
@@ -27,6 +28,8 @@ const SOURCE_KEYS: [&str; 8] = [
     "profile",
     "storage",
     "management",
+    "continuity",
+    "full_every",
 ];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
@@ -121,6 +124,7 @@ impl Reader<'_> {
             management: self.management(table, &section)?,
             profile,
             storage: self.files(table)?,
+            changes: self.changes(table)?,
         })
     }
 
