@@ -18,6 +18,7 @@ measure_database() {
         # It complains about a setting that an older server does not know, ignores that, and ends with 1.
         measure pg_restore "" bash -c "'$(dirname "$zstd_dump")/pg_restore' -j2 -d 'restored_$round' '$work/dump' || [ \$? = 1 ]"
         dropdb "restored_$round"
+        measure basekeep_drill "" env BASEKEEP_POSTGRES_BIN="$pg_bin" "$basekeep" drill --repo "$repo" --scratch "$work" --quiet --no-progress
 
         rm -rf "$repo"
         "$basekeep" init --repo "$repo" --quiet
@@ -39,6 +40,11 @@ report_database() {
     table pg_restore
     row '`basekeep restore`' basekeep_restore pg_restore
     row '`pg_restore -j2` of the zstd directory' pg_restore pg_restore
+    printf '\n## A drill\n'
+    table 'basekeep restore'
+    row '`basekeep drill`' basekeep_drill basekeep_restore
+    row '`basekeep restore`' basekeep_restore basekeep_restore
+    printf '\nA drill starts a scratch server, restores, reads every row again and compares it with the backup, and all definitions.\n'
     printf '\n## A project of 25 small tables\n'
     table pg_dump
     row '`basekeep backup`' basekeep_small schema_only_small

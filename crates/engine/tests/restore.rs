@@ -1,6 +1,7 @@
 //! A backup and a restore give the same database; what fails is named, and nothing else suffers from it.
 
 mod failures;
+mod fast;
 mod interrupts;
 mod left_alone;
 mod round_trip;

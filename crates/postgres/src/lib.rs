@@ -24,7 +24,7 @@ pub mod tls;
 
 pub use connection::{CancelToken, Client, Notice, SESSION_PINNING};
 pub use conninfo::{ConnectOptions, ConninfoError};
-pub use copy::{CopyIn, CopyOut};
+pub use copy::{BinaryColumn, BinaryRows, CopyIn, CopyOut, NotBinary};
 pub use digest::{Digest, RowDigester};
 pub use environment::Environment;
 pub use error::{Error, ErrorClass, ServerError};

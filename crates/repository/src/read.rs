@@ -134,17 +134,30 @@ pub(crate) fn open_blob(
     place: Location,
     sealed: &[u8],
 ) -> Result<Vec<u8>> {
+    let plain = open_unhashed(key, unpacker, place, sealed)?;
+    if sha256(&plain) == *place.blob.id.as_bytes() {
+        return Ok(plain);
+    }
+    let reason = "its hash differs".to_owned();
+    Err(RepositoryError::DamagedBlob { pack: place.pack, blob: place.blob.id, reason })
+}
+
+/// Opens a sealed blob and verifies its MAC and length, so that it is what the repository's key sealed.
+pub(crate) fn open_unhashed(
+    key: &Key,
+    unpacker: &mut Unpacker,
+    place: Location,
+    sealed: &[u8],
+) -> Result<Vec<u8>> {
     let blob = place.blob;
     let mut open = || -> Result<Vec<u8>, String> {
         let opened = key.open(sealed).map_err(|e| e.to_string())?;
-        let plain = if blob.uncompressed == 0 {
-            opened
-        } else {
-            let mut plain = Vec::new();
-            unpacker.unpack_into(&opened, blob.uncompressed as usize, &mut plain)?;
-            plain
-        };
-        if sha256(&plain) == *blob.id.as_bytes() { Ok(plain) } else { Err("its hash differs".to_owned()) }
+        if blob.uncompressed == 0 {
+            return Ok(opened);
+        }
+        let mut plain = Vec::new();
+        unpacker.unpack_into(&opened, blob.uncompressed as usize, &mut plain)?;
+        Ok(plain)
     };
     open().map_err(|reason| RepositoryError::DamagedBlob { pack: place.pack, blob: blob.id, reason })
 }

@@ -35,6 +35,7 @@ impl Server {
             ("wal_level", "minimal"),
             ("max_wal_senders", "0"),
             ("max_wal_size", "2GB"),
+            ("wal_init_zero", "off"),
             ("checkpoint_timeout", "30min"),
             ("full_page_writes", "off"),
             ("synchronous_commit", "off"),

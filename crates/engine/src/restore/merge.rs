@@ -6,7 +6,7 @@ use basekeep_postgres::{Client, Error, quote_identifier, quote_literal};
 use basekeep_repository::Repository;
 
 use super::OnConflict;
-use super::rows::{self, Counters, LoadError};
+use super::rows::{self, Counters, LoadError, Way};
 use super::work::Table;
 
 /// The temporary table that rows are loaded into.
@@ -68,7 +68,7 @@ async fn in_transaction(
     client.execute(&create).await.map_err(LoadError::Server)?;
     let copy = format!("COPY {STAGE} ({list}) FROM STDIN");
     for unit in &table.units {
-        rows::load(repository, client, &copy, &table.blobs, unit, counters).await?;
+        rows::load(repository, client, &Way::plain(&copy), &table.blobs, unit, counters).await?;
     }
     let key = key(client, relation, &table.columns).await.map_err(LoadError::Server)?;
     match key {

@@ -1,5 +1,7 @@
 //! Rows, large objects, indexes, constraints and triggers, side by side on several connections.
 
+mod frozen;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +12,10 @@ use tokio::task::JoinSet;
 
 use super::definitions::{reason, run_step};
 use super::reconcile::Load;
+use super::rows::Way;
 use super::run::Run;
 use super::schedule::{Next, Schedule, State, Task};
-use super::session::{AGAIN, QUIET, is_lost};
+use super::session::{AGAIN, MORE_CORES, ONE_CORE, QUIET, is_lost};
 use super::work::{Action, Stage, Step, Table};
 use super::{OnConflict, large_objects, merge, rows};
 use crate::words::counted;
@@ -122,6 +125,7 @@ fn schedule(run: &Run) -> (Vec<usize>, Schedule, Vec<usize>) {
                 exclusive: step.exclusive.clone(),
                 shared: step.shared.clone(),
                 weight: step.weight,
+                alone: matches!(&step.action, Action::Table(table) if table.fresh),
                 units: match &step.action {
                     Action::Table(Table { load: Some(Load::Merge(_)), .. }) => 1,
                     Action::Table(table) => table.units.len().max(1),
@@ -153,6 +157,7 @@ async fn worker(shared: Arc<Shared>, client: Option<Client>) {
         },
     };
     let mut last = None;
+    let mut one_core = false;
     loop {
         let changed = shared.changed.notified();
         tokio::pin!(changed);
@@ -162,15 +167,21 @@ async fn worker(shared: Arc<Shared>, client: Option<Client>) {
             Next::Wait => changed.await,
             Next::Unit { task, unit } => {
                 last = Some(task);
-                let result = shared.unit(&mut client, task, unit).await;
+                let alone = shared.rows_open.load(Relaxed) == 0;
+                if shared.builds(task) && one_core == alone {
+                    // It is only a matter of speed, and a lost connection is noticed at once again.
+                    let _ = client.execute(if alone { MORE_CORES } else { ONE_CORE }).await;
+                    one_core = !alone;
+                }
+                let (units, result) = shared.units(&mut client, task, unit).await;
                 let mut gone = false;
                 if matches!(&result, Err(Failure { lost: true, .. })) {
                     match shared.run.connections.reopen().await {
-                        Ok(new) => client = new,
+                        Ok(new) => (client, one_core) = (new, false),
                         Err(_) => gone = true,
                     }
                 }
-                shared.report(&mut client, task, result).await;
+                shared.report(&mut client, task, units, result).await;
                 if gone {
                     shared.connection_is_gone();
                     return;
@@ -200,6 +211,20 @@ impl Shared {
 
     fn next(&self, last: Option<usize>) -> Next {
         self.schedule().next(last)
+    }
+
+    /// Whether a task may build an index.
+    fn builds(&self, task: usize) -> bool {
+        let step = &self.run.steps[self.step_of[task]];
+        step.weight > 0 && matches!(step.action, Action::Sql(_))
+    }
+
+    /// Does a unit, or with a new table as many as nobody else wants; gives their number.
+    async fn units(&self, client: &mut Client, task: usize, unit: usize) -> (usize, Result<(), Failure>) {
+        match &self.run.steps[self.step_of[task]].action {
+            Action::Table(table) if table.fresh && unit == 0 => self.frozen(client, task, table).await,
+            _ => (1, self.unit(client, task, unit).await),
+        }
     }
 
     async fn unit(&self, client: &mut Client, task: usize, unit: usize) -> Result<(), Failure> {
@@ -234,16 +259,36 @@ impl Shared {
         table: &Table,
         unit: usize,
     ) -> Result<(), Failure> {
+        // A connection that is lost is noticed again, and replaced, by what follows.
+        let columns =
+            rows::binary_columns(client, &table.relation, &table.columns, table.bytes()).await.ok().flatten();
+        let way = Way { binary: columns.as_deref(), hashed: false, ..Way::plain(&table.copy_sql) };
+        self.rows_in(way, client, task, table, unit).await
+    }
+
+    async fn rows_in(
+        &self,
+        mut way: Way<'_>,
+        client: &mut Client,
+        task: usize,
+        table: &Table,
+        unit: usize,
+    ) -> Result<(), Failure> {
         let run = &self.run;
         let Some(unit) = table.units.get(unit) else { return Ok(()) };
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             if self.schedule().is_broken(task) {
                 return Err(Failure { reason: String::new(), lost: false });
             }
-            let loaded =
-                rows::load(&run.repository, client, &table.copy_sql, &table.blobs, unit, &run.counters).await;
+            let loaded = rows::load(&run.repository, client, &way, &table.blobs, unit, &run.counters).await;
             let error = match loaded {
                 Ok(()) => return Ok(()),
+                // If it is the rows, the server says so again.
+                Err(error) if !way.hashed && error.may_go_plain() => {
+                    way = Way::plain(&table.copy_sql);
+                    continue;
+                }
                 // The end was not sent, so the server has nothing of it.
                 Err(rows::LoadError::Server(error))
                     if is_lost(&error) && attempt < RETRIES && table.load.is_none() =>
@@ -259,8 +304,8 @@ impl Shared {
                 Ok(new) => *client = new,
                 Err(_) => return Err(Failure::of(&error)),
             }
+            attempt += 1;
         }
-        Ok(())
     }
 
     async fn merge(
@@ -284,7 +329,7 @@ impl Shared {
         }
     }
 
-    async fn report(&self, client: &mut Client, task: usize, result: Result<(), Failure>) {
+    async fn report(&self, client: &mut Client, task: usize, units: usize, result: Result<(), Failure>) {
         let success = result.is_ok();
         if let Err(failure) = result.as_ref()
             && !failure.reason.is_empty()
@@ -292,7 +337,10 @@ impl Shared {
             let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
             reasons.entry(task).or_insert_with(|| failure.reason.clone());
         }
-        let (state, skipped) = self.schedule().report(task, success);
+        let (mut state, mut skipped) = (None, Vec::new());
+        for _ in 0..units {
+            (state, skipped) = self.schedule().report(task, success);
+        }
         match state {
             Some(State::Done) => {
                 self.run.done(self.step_of[task]);

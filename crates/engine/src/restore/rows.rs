@@ -1,11 +1,14 @@
 //! Loading one unit of a table: blobs from the repository into one COPY, counted and digested on the way. Rows whose
 //! digest is not the one that was taken during the backup are never committed.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use basekeep_archive::TABLE_DATA_END;
-use basekeep_postgres::{Client, Digest, Error, RowDigester};
+use basekeep_postgres::{
+    BinaryColumn, BinaryRows, Client, Digest, Error, NotBinary, RowDigester, quote_literal,
+};
 use basekeep_repository::{BlobId, Repository, RepositoryError};
 
 use crate::stored::ranges;
@@ -44,6 +47,9 @@ pub(super) enum LoadError {
     /// The repository does not give the rows.
     #[error("{0}")]
     Repository(#[from] RepositoryError),
+    /// The rows cannot be sent in the binary format.
+    #[error("{0}")]
+    NotBinary(#[from] NotBinary),
     /// The rows are not those of the backup.
     #[error("{0}")]
     Different(String),
@@ -54,6 +60,11 @@ const UNITS: u64 = 12;
 /// ... but a unit has some work to do, since each one is a COPY and begins with an empty read-ahead.
 const SMALLEST_UNIT: u64 = 16 << 20;
 const LARGEST_UNIT: u64 = 128 << 20;
+
+/// From this size on it pays to ask for the types of a table's columns.
+const WORTH_ASKING: u64 = 1 << 20;
+/// From this size on it pays to empty a new table in the transaction that loads it: that costs files and a flush of the log.
+pub(super) const WORTH_FREEZING: u64 = 8 << 20;
 
 /// The units of a table's file: runs of ranges, or the whole file where the range index does not fit the manifest.
 pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>) -> Vec<Unit> {
@@ -99,17 +110,91 @@ fn fits(total: Digest, blobs: usize, ranges: &[ranges::Range]) -> bool {
     sum == total && next < blobs
 }
 
-/// Loads one unit through `copy_sql`.
+/// How a unit is loaded.
+pub(super) struct Way<'a> {
+    /// `COPY … FROM stdin`, without options.
+    pub(super) copy_sql: &'a str,
+    /// In the binary format, for columns of these types.
+    pub(super) binary: Option<&'a [BinaryColumn]>,
+    /// With `FREEZE`: the transaction made or emptied the table.
+    pub(super) freeze: bool,
+    /// Whether each blob's hash is verified; the digest of all rows always is.
+    pub(super) hashed: bool,
+}
+
+impl<'a> Way<'a> {
+    /// As text, everything verified.
+    pub(super) fn plain(copy_sql: &'a str) -> Self {
+        Self { copy_sql, binary: None, freeze: false, hashed: true }
+    }
+
+    fn sql(&self) -> String {
+        let options = match (self.binary.is_some(), self.freeze) {
+            (true, true) => " WITH (FORMAT binary, FREEZE)",
+            (true, false) => " WITH (FORMAT binary)",
+            (false, true) => " WITH (FREEZE)",
+            (false, false) => "",
+        };
+        format!("{}{options}", self.copy_sql)
+    }
+}
+
+impl LoadError {
+    /// Whether the rows may go in another way than with the binary format and `FREEZE`, each blob verified.
+    pub(super) fn may_go_plain(&self) -> bool {
+        match self {
+            Self::Server(error) => !super::session::is_lost(error),
+            Self::NotBinary(_) | Self::Different(_) => true,
+            Self::Unknown(_) | Self::Repository(_) => false,
+        }
+    }
+}
+
+/// The types of a table's columns, if its rows can be sent in the binary format and it is worth asking.
+///
+/// Errors: only of the connection.
+pub(super) async fn binary_columns(
+    client: &mut Client,
+    relation: &str,
+    columns: &[String],
+    bytes: u64,
+) -> Result<Option<Vec<BinaryColumn>>, Error> {
+    if bytes < WORTH_ASKING || columns.is_empty() || client.parameter("client_encoding") != Some("UTF8") {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT a.attname, a.atttypid, t.typtype FROM pg_catalog.pg_attribute AS a
+           JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+          WHERE a.attrelid = {}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped",
+        quote_literal(relation)
+    );
+    let rows = match client.query(&sql).await {
+        Ok(rows) => rows,
+        Err(error) if super::session::is_lost(&error) => return Err(error),
+        // What is wrong with the table is told when its rows come.
+        Err(_) => return Ok(None),
+    };
+    let types: HashMap<&str, BinaryColumn> = rows
+        .iter()
+        .filter_map(|row| {
+            let form = BinaryColumn::of_type(row.get(1)?.parse().ok()?, row.get(2) == Some("e"))?;
+            Some((row.get(0)?, form))
+        })
+        .collect();
+    Ok(columns.iter().map(|name| types.get(name.as_str()).copied()).collect())
+}
+
+/// Loads one unit.
 pub(super) async fn load(
     repository: &Repository,
     client: &mut Client,
-    copy_sql: &str,
+    way: &Way<'_>,
     blobs: &[BlobId],
     unit: &Unit,
     counters: &Counters,
 ) -> Result<(), LoadError> {
     let mut told = 0;
-    let result = stream(repository, client, copy_sql, blobs, unit, &mut |bytes| {
+    let result = stream(repository, client, way, blobs, unit, &mut |bytes| {
         counters.bytes.fetch_add(bytes, Relaxed);
         told += bytes;
     })
@@ -128,29 +213,47 @@ pub(super) async fn load(
 async fn stream(
     repository: &Repository,
     client: &mut Client,
-    copy_sql: &str,
+    way: &Way<'_>,
     blobs: &[BlobId],
     unit: &Unit,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), LoadError> {
-    let mut source = repository.read_blobs(blobs[unit.blobs.clone()].to_vec(), PREFETCH);
-    let mut copy = client.copy_in(copy_sql).await.map_err(LoadError::Server)?;
+    let blobs = blobs[unit.blobs.clone()].to_vec();
+    let mut source = match way.hashed {
+        true => repository.read_blobs(blobs, PREFETCH),
+        false => repository.read_blobs_unhashed(blobs, PREFETCH),
+    };
+    let mut copy = client.copy_in(&way.sql()).await.map_err(LoadError::Server)?;
     let mut digester = RowDigester::new();
+    let mut binary = way.binary.map(|columns| BinaryRows::new(columns.to_vec()));
     let mut tail = EndMarker::new(unit.whole);
-    let problem = loop {
+    let problem = 'blobs: loop {
         match source.next().await {
             None => break None,
             Some(Err(error)) => break Some(LoadError::from(error)),
             Some(Ok(blob)) => {
                 for part in tail.pass(&blob) {
                     digester.update(part);
-                    copy.write(part).await.map_err(LoadError::Server)?;
+                    let sent = match &mut binary {
+                        None => part,
+                        Some(rows) => match rows.push(part) {
+                            Ok(rows) => rows,
+                            Err(error) => break 'blobs Some(error.into()),
+                        },
+                    };
+                    copy.write(sent).await.map_err(LoadError::Server)?;
                     progress(part.len() as u64);
                 }
             }
         }
     };
-    let problem = problem.or_else(|| difference(digester.digest(), &tail, unit));
+    let mut problem = problem.or_else(|| difference(digester.digest(), &tail, unit));
+    if let (None, Some(rows)) = (&problem, &mut binary) {
+        match rows.finish() {
+            Ok(end) => copy.write(end).await.map_err(LoadError::Server)?,
+            Err(error) => problem = Some(error.into()),
+        }
+    }
     if let Some(problem) = problem {
         copy.abort("the data is not what was backed up").await.map_err(LoadError::Server)?;
         return Err(problem);

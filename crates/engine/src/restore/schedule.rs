@@ -17,6 +17,8 @@ pub(super) struct Task {
     pub(super) weight: u64,
     /// Units, at least one.
     pub(super) units: usize,
+    /// Whether the connection that begins it keeps it to itself, until another one has nothing else to do.
+    pub(super) alone: bool,
 }
 
 /// What a task wants of one before it.
@@ -73,6 +75,8 @@ pub(super) struct Schedule {
     handed: Vec<usize>,
     reported: Vec<usize>,
     broken: Vec<bool>,
+    /// Tasks that one connection has for itself now, and whether another one waits for a share.
+    alone: HashMap<usize, bool>,
     running: BTreeSet<usize>,
     held_exclusive: HashMap<i32, usize>,
     held_shared: HashMap<i32, usize>,
@@ -101,6 +105,7 @@ impl Schedule {
             handed: vec![0; count],
             reported: vec![0; count],
             broken: vec![false; count],
+            alone: HashMap::new(),
             running: BTreeSet::new(),
             held_exclusive: HashMap::new(),
             held_shared: HashMap::new(),
@@ -136,11 +141,39 @@ impl Schedule {
             self.start(key.1);
             return self.hand(key.1);
         }
-        let longest = self.running.iter().copied().filter(|&task| self.has_units(task)).max_by_key(|&task| {
-            let left = (self.tasks[task].units - self.handed[task]) as u64;
-            self.tasks[task].weight / self.tasks[task].units.max(1) as u64 * left
-        });
-        longest.map_or(Next::Wait, |task| self.hand(task))
+        let longest = |alone: bool| {
+            let candidates = self.running.iter().copied();
+            candidates
+                .filter(|&task| self.has_units(task) && self.alone.contains_key(&task) == alone)
+                .max_by_key(|&task| self.weight_left(task))
+        };
+        if let Some(task) = longest(false) {
+            return self.hand(task);
+        }
+        if let Some(task) = longest(true) {
+            self.alone.insert(task, true);
+        }
+        Next::Wait
+    }
+
+    /// The next unit of a task that the asking connection has for itself; `None` when there is no other, when a unit failed,
+    /// or when another connection waits for a share. After `None` comes [`Self::share`].
+    pub(super) fn next_alone(&mut self, task: usize) -> Option<usize> {
+        if self.alone.get(&task) != Some(&false) || !self.has_units(task) {
+            return None;
+        }
+        self.handed[task] += 1;
+        Some(self.handed[task] - 1)
+    }
+
+    /// Lets others take what is left of a task that one connection had for itself.
+    pub(super) fn share(&mut self, task: usize) {
+        self.alone.remove(&task);
+    }
+
+    fn weight_left(&self, task: usize) -> u64 {
+        let left = (self.tasks[task].units - self.handed[task]) as u64;
+        self.tasks[task].weight / self.tasks[task].units.max(1) as u64 * left
     }
 
     /// Reports a unit. Returns the task's final state when this was its last unit, and the tasks skipped because of it.
@@ -198,6 +231,7 @@ impl Schedule {
         self.states[task] = state;
         self.open -= 1;
         self.running.remove(&task);
+        self.alone.remove(&task);
         for lock in &self.tasks[task].exclusive {
             drop_hold(&mut self.held_exclusive, *lock);
         }
@@ -221,6 +255,9 @@ impl Schedule {
     fn start(&mut self, task: usize) {
         self.states[task] = State::Running;
         self.running.insert(task);
+        if self.tasks[task].alone {
+            self.alone.insert(task, false);
+        }
         for lock in &self.tasks[task].exclusive {
             *self.held_exclusive.entry(*lock).or_default() += 1;
         }
@@ -303,6 +340,24 @@ mod tests {
         assert_eq!(s.next(Some(1)), Next::Wait);
         s.report(1, true);
         assert_eq!(s.report(1, true).0, Some(State::Done));
+        assert_eq!(s.next(None), Next::Over);
+    }
+
+    #[test]
+    fn a_table_that_a_connection_has_for_itself_is_shared_when_another_one_is_idle() {
+        let mut s = schedule(vec![Task { alone: true, ..task(100, 4, &[]) }, task(50, 1, &[])]);
+        assert_eq!(s.next(None), Next::Unit { task: 0, unit: 0 });
+        assert_eq!(s.next(None), Next::Unit { task: 1, unit: 0 });
+        assert_eq!(s.next_alone(0), Some(1), "the other one has work of its own");
+        s.report(1, true);
+        assert_eq!(s.next(Some(1)), Next::Wait);
+        assert_eq!(s.next_alone(0), None);
+        s.share(0);
+        assert_eq!(s.next(Some(1)), Next::Unit { task: 0, unit: 2 });
+        assert_eq!(s.next_alone(0), None, "it is shared for good");
+        assert_eq!(s.next(Some(0)), Next::Unit { task: 0, unit: 3 });
+        (0..3).for_each(|_| assert_eq!(s.report(0, true).0, None));
+        assert_eq!(s.report(0, true).0, Some(State::Done));
         assert_eq!(s.next(None), Next::Over);
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use basekeep_postgres::{CancelToken, Client, ConnectOptions, Error};
 
 /// Settings of ours after pg_restore's. Values that a role or a managed service limits are raised only where they exist;
-/// commits need not wait for the disk, since the last one does; index builds get memory.
+/// commits need not wait for the disk, since the last one does; index builds get memory; a superuser's new log files are not
+/// written with zeros before they are written with the log.
 const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
      WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                     'transaction_timeout', 'idle_session_timeout');
@@ -17,7 +18,13 @@ const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_c
     SET IntervalStyle = 'postgres';
     SET extra_float_digits = 3;
     SELECT pg_catalog.set_config('maintenance_work_mem', '262144', false) FROM pg_catalog.pg_settings
-     WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144";
+     WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144;
+    SELECT pg_catalog.set_config('wal_init_zero', 'off', false) FROM pg_catalog.pg_roles
+     WHERE rolname = CURRENT_USER AND rolsuper";
+
+/// Keeps index builds from taking cores that other connections use, and lets them.
+pub(super) const ONE_CORE: &str = "SET max_parallel_maintenance_workers = 0";
+pub(super) const MORE_CORES: &str = "RESET max_parallel_maintenance_workers";
 
 /// Keeps ordinary triggers, rules and the checks of foreign keys from acting on rows.
 pub(super) const QUIET: &str = "SET session_replication_role = replica";

@@ -43,7 +43,9 @@ pub(super) async fn make(
             StepKind::Sql | StepKind::SequenceSet => sql(archive, entry, options, superuser),
             StepKind::TableData => {
                 let load = reconciled.and_then(|found| found.loads.get(&entry.dump_id).copied());
-                table(contents, entry, tables.get(&entry.dump_id).copied(), load)
+                let made = |id: &i32| step_of.get(id).is_some_and(|&n| is_heap(archive, &plan.steps[n]));
+                let fresh = entry.dependencies.iter().any(made);
+                table(contents, entry, tables.get(&entry.dump_id).copied(), load, fresh)
             }
             StepKind::LargeObjects => {
                 let expected = (blob_steps == 1).then(|| contents.manifest.large_objects.digest.clone());
@@ -117,7 +119,7 @@ fn stage(step: &archive::Step, after: &[(usize, Need)], before: &[Step]) -> Stag
 /// Rows weigh their bytes; what is built from them half of that, so that a large table's keys begin early.
 fn weight(action: &Action, after: &[(usize, Need)], before: &[Step]) -> u64 {
     match action {
-        Action::Table(table) => table.units.iter().map(|unit| unit.expected.bytes).sum(),
+        Action::Table(table) => table.bytes(),
         Action::LargeObjects(_) | Action::Impossible(_) => 0,
         Action::Sql(_) => after
             .iter()
@@ -172,7 +174,20 @@ END",
     format!("DO {};\n", quote_literal(&body))
 }
 
-fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>, load: Option<Load>) -> Action {
+/// Whether a step creates a table of Postgres's own storage.
+fn is_heap(archive: &Archive, step: &archive::Step) -> bool {
+    let entry = &archive.entries[step.entry];
+    entry.desc == "TABLE"
+        && entry.table_access_method.as_ref().is_none_or(|name| name.is_empty() || name == "heap")
+}
+
+fn table(
+    contents: &Contents,
+    entry: &Entry,
+    stored: Option<&manifest::Table>,
+    load: Option<Load>,
+    fresh: bool,
+) -> Action {
     let copy_sql = entry.copy_stmt.as_ref().map(|text| text.to_string()).unwrap_or_default();
     let Some(copy) = CopyStatement::parse(&copy_sql) else {
         return Action::Impossible("the archive has no COPY statement for it".into());
@@ -198,6 +213,7 @@ fn table(contents: &Contents, entry: &Entry, stored: Option<&manifest::Table>, l
         copy_sql: copy_sql.trim_end().trim_end_matches(';').to_owned(),
         relation: copy.relation,
         own,
+        fresh: fresh && own && stored.bytes >= rows::WORTH_FREEZING,
         load,
         columns: copy.columns,
         units: if stored.rows == 0 { Vec::new() } else { rows::units(total, blobs.len(), index) },

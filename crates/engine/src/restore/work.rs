@@ -123,11 +123,20 @@ pub(super) struct Table {
     pub(super) relation: String,
     /// Whether it can be emptied when only a part of its rows came: not when others load into it, too.
     pub(super) own: bool,
+    /// Whether this restore makes it, so that a transaction may empty it first and freeze its rows.
+    pub(super) fresh: bool,
     /// How the rows go in when the table was there before.
     pub(super) load: Option<Load>,
     pub(super) columns: Vec<String>,
     pub(super) blobs: Vec<BlobId>,
     pub(super) units: Vec<Unit>,
+}
+
+impl Table {
+    /// Bytes of COPY text.
+    pub(super) fn bytes(&self) -> u64 {
+        self.units.iter().map(|unit| unit.expected.bytes).sum()
+    }
 }
 
 /// Large objects that are written together.

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::compression::Unpacker;
 use crate::index::Location;
 use crate::pack::BlobKind;
-use crate::read::open_blob;
+use crate::read::{open_blob, open_unhashed};
 use crate::repository::blocking;
 use crate::{BlobId, PackId, Repository, RepositoryError, Result, layout};
 
@@ -39,6 +39,7 @@ enum State {
         repository: Repository,
         blobs: Vec<BlobId>,
         prefetch: usize,
+        hashed: bool,
     },
     Running {
         ready: mpsc::Receiver<oneshot::Receiver<Decoded>>,
@@ -60,8 +61,22 @@ impl Repository {
     /// The blobs, in order, each verified. At most about `prefetch` bytes (1 MiB at least, and one window's blobs) are
     /// held in memory.
     pub fn read_blobs(&self, blobs: impl IntoIterator<Item = BlobId>, prefetch: usize) -> BlobStream {
+        self.stream(blobs, prefetch, true)
+    }
+
+    /// As [`Repository::read_blobs`], but leaves it to the caller to compare the content with a digest of its own: blobs are
+    /// what the repository's key sealed, and their SHA-256 is not computed.
+    pub fn read_blobs_unhashed(
+        &self,
+        blobs: impl IntoIterator<Item = BlobId>,
+        prefetch: usize,
+    ) -> BlobStream {
+        self.stream(blobs, prefetch, false)
+    }
+
+    fn stream(&self, blobs: impl IntoIterator<Item = BlobId>, prefetch: usize, hashed: bool) -> BlobStream {
         let blobs = blobs.into_iter().collect();
-        BlobStream { state: State::Waiting { repository: self.clone(), blobs, prefetch } }
+        BlobStream { state: State::Waiting { repository: self.clone(), blobs, prefetch, hashed } }
     }
 }
 
@@ -71,12 +86,12 @@ impl BlobStream {
     /// Errors: [`RepositoryError::DamagedBlob`] names pack and blob; [`RepositoryError::MissingBlob`].
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
         if let State::Waiting { .. } = &self.state
-            && let State::Waiting { repository, blobs, prefetch } =
+            && let State::Waiting { repository, blobs, prefetch, hashed } =
                 std::mem::replace(&mut self.state, State::Ended)
         {
             let prefetch = prefetch.clamp(LEAST_PREFETCH, u32::MAX as usize >> 4);
             let (sender, ready) = mpsc::channel(4 * WINDOW_BLOBS);
-            let feeder = AbortOnDrop(tokio::spawn(feed(repository, blobs, prefetch, sender)));
+            let feeder = AbortOnDrop(tokio::spawn(feed(repository, blobs, prefetch, hashed, sender)));
             self.state = State::Running { ready, _feeder: feeder };
         }
         let State::Running { ready, .. } = &mut self.state else { return None };
@@ -108,6 +123,7 @@ async fn feed(
     repository: Repository,
     blobs: Vec<BlobId>,
     prefetch: usize,
+    hashed: bool,
     ready: mpsc::Sender<oneshot::Receiver<Decoded>>,
 ) {
     let budget = Arc::new(Semaphore::new(prefetch));
@@ -139,7 +155,7 @@ async fn feed(
         }
         for (pack, wanted) in packs {
             for group in neighbours(wanted) {
-                requests.spawn(fetch(repository.clone(), slots.clone(), pack, group));
+                requests.spawn(fetch(repository.clone(), slots.clone(), pack, group, hashed));
             }
         }
         while requests.try_join_next().is_some() {}
@@ -169,7 +185,13 @@ fn neighbours(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     groups
 }
 
-async fn fetch(repository: Repository, slots: Arc<Semaphore>, pack: PackId, group: Vec<Wanted>) {
+async fn fetch(
+    repository: Repository,
+    slots: Arc<Semaphore>,
+    pack: PackId,
+    group: Vec<Wanted>,
+    hashed: bool,
+) {
     let Ok(_slot) = slots.acquire().await else { return };
     let start = group.iter().map(|one| one.place.blob.offset).min().unwrap_or(0);
     let end = group
@@ -181,7 +203,7 @@ async fn fetch(repository: Repository, slots: Arc<Semaphore>, pack: PackId, grou
     let failed = match repository.shared.store.get_range(&layout::pack(pack), range).await {
         Ok(data) => {
             let shared = repository.shared.clone();
-            blocking(move || decode(&shared.key, start, &data, group)).await.unwrap_or_default()
+            blocking(move || decode(&shared.key, start, &data, group, hashed)).await.unwrap_or_default()
         }
         Err(_) => group,
     };
@@ -196,7 +218,13 @@ async fn fetch(repository: Repository, slots: Arc<Semaphore>, pack: PackId, grou
 }
 
 /// Answers what can be decoded; gives the others back.
-fn decode(key: &crate::crypto::Key, start: u32, data: &[u8], group: Vec<Wanted>) -> Vec<Wanted> {
+fn decode(
+    key: &crate::crypto::Key,
+    start: u32,
+    data: &[u8],
+    group: Vec<Wanted>,
+    hashed: bool,
+) -> Vec<Wanted> {
     let Ok(mut unpacker) = Unpacker::new() else { return group };
     let mut failed = Vec::new();
     for mut one in group {
@@ -206,7 +234,8 @@ fn decode(key: &crate::crypto::Key, start: u32, data: &[u8], group: Vec<Wanted>)
         let blob = one.place.blob;
         let from = (blob.offset - start) as usize;
         let sealed = data.get(from..from + blob.length as usize).unwrap_or_default();
-        match open_blob(key, &mut unpacker, one.place, sealed) {
+        let open = if hashed { open_blob } else { open_unhashed };
+        match open(key, &mut unpacker, one.place, sealed) {
             Ok(plain) => {
                 let excess = one.permit.num_permits().saturating_sub(plain.len());
                 drop(one.permit.split(excess));
