@@ -66,7 +66,7 @@ const ORDERS: &str = "CREATE TABLE orders (id int PRIMARY KEY, note text);
     INSERT INTO orders SELECT n, repeat('x', 60) || n FROM generate_series(1, 20000) n;
     CREATE TABLE tiny (n int); INSERT INTO tiny VALUES (1);";
 
-fn reading(manifest: &Manifest) -> &basekeep_engine::stored::manifest::Reading {
+fn what_was_read(manifest: &Manifest) -> &basekeep_engine::stored::manifest::Reading {
     manifest.reading.as_ref().unwrap()
 }
 
@@ -78,11 +78,11 @@ fn whole(manifest: &Manifest, table: &str) -> Option<String> {
 async fn what_did_not_change_is_taken_over_and_what_changed_is_read() {
     let bench = Bench::new(15, ORDERS).await;
     let first = bench.changed().await;
-    assert_eq!(reading(&first).reason.as_deref(), Some("it is the first backup of the source"));
-    assert_eq!((first.totals.taken_over_bytes, reading(&first).incrementals), (0, 0));
+    assert_eq!(what_was_read(&first).reason.as_deref(), Some("it is the first backup of the source"));
+    assert_eq!((first.totals.taken_over_bytes, what_was_read(&first).incrementals), (0, 0));
 
     let second = bench.changed().await;
-    let note = reading(&second);
+    let note = what_was_read(&second);
     assert_eq!((note.incrementals, note.reason.clone()), (1, None));
     assert!(note.ranges > 20 && note.taken_over + note.compared == note.ranges, "{note:?}");
     assert_eq!(note.compared, 2);
@@ -91,7 +91,7 @@ async fn what_did_not_change_is_taken_over_and_what_changed_is_read() {
     bench.sql("UPDATE orders SET note = 'new' WHERE id = 10000; DELETE FROM orders WHERE id = 1").await;
     bench.sql("INSERT INTO orders SELECT n, repeat('m', 65) FROM generate_series(20001, 21000) n").await;
     let third = bench.changed().await;
-    let note = reading(&third);
+    let note = what_was_read(&third);
     assert!(note.taken_over > 10 && note.taken_over + 4 <= note.ranges, "{note:?}");
     assert_eq!(whole(&third, "orders"), None);
     assert_eq!(whole(&third, "tiny").as_deref(), None);
@@ -104,13 +104,13 @@ async fn a_full_read_can_be_asked_for_and_is_forced_now_and_then() {
     let mut reasons = Vec::new();
     for _ in 0..5 {
         let manifest = bench.changed().await;
-        reasons.push((reading(&manifest).incrementals, reading(&manifest).reason.clone()));
+        reasons.push((what_was_read(&manifest).incrementals, what_was_read(&manifest).reason.clone()));
     }
     let forced = Some("2 backups took rows over since the last full read".to_owned());
     let first = Some("it is the first backup of the source".to_owned());
     assert_eq!(reasons, [(0, first), (1, None), (2, None), (0, forced), (1, None)]);
     let manifest = bench.run(&bench.repository, Reading::Full).await.0.manifest;
-    assert_eq!(reading(&manifest).reason.as_deref(), Some("a full read was asked for"));
+    assert_eq!(what_was_read(&manifest).reason.as_deref(), Some("a full read was asked for"));
     assert_eq!(manifest.totals.taken_over_bytes, 0);
 }
 
@@ -120,7 +120,7 @@ async fn a_paranoid_backup_reads_and_compares_everything() {
     bench.changed().await;
     bench.sql("UPDATE orders SET note = 'new' WHERE id = 10000").await;
     let (report, _) = bench.run(&bench.repository, Reading::Paranoid).await;
-    let note = reading(&report.manifest);
+    let note = what_was_read(&report.manifest);
     assert!(note.compared + 3 >= note.ranges && note.compared > 15, "{note:?}");
     assert_eq!((note.taken_over, note.differing.len()), (0, 0));
     assert!(report.is_complete());
@@ -159,10 +159,10 @@ async fn with_the_token_a_restarted_server_is_known_and_a_rewound_one_is_not() {
     cluster.stop(basekeep_testkit::Shutdown::Fast);
     cluster.start();
     let restarted = bench.changed().await;
-    assert_eq!(reading(&restarted).reason.as_deref(), Some("the server was restarted"));
+    assert_eq!(what_was_read(&restarted).reason.as_deref(), Some("the server was restarted"));
 
     bench.policy.continuity = Continuity::Token;
-    let reasons = async |bench: &Bench| reading(&bench.changed().await).reason.clone();
+    let reasons = async |bench: &Bench| what_was_read(&bench.changed().await).reason.clone();
     assert_eq!(reasons(&bench).await.as_deref(), Some("the last backup has no token"));
     cluster.stop(basekeep_testkit::Shutdown::Fast);
     cluster.start();
@@ -170,4 +170,42 @@ async fn with_the_token_a_restarted_server_is_known_and_a_rewound_one_is_not() {
     bench.sql("UPDATE basekeep.continuity SET token = 'x', earlier = earlier[2:]").await;
     let rewound = reasons(&bench).await.unwrap();
     assert!(rewound.contains("put back to an earlier moment"), "{rewound}");
+}
+
+/// Files changed from outside, which no transaction id tells.
+#[tokio::test]
+async fn a_change_without_a_trace_is_noticed_and_everything_is_read() {
+    for (reading, whole_reason) in [(Reading::Changed, true), (Reading::Paranoid, false)] {
+        let cluster = TestCluster::private(15, &[]);
+        let database = cluster.create_database();
+        let policy = ChangePolicy { continuity: Continuity::Token, ..ChangePolicy::default() };
+        let bench = Bench { database, repository: repository().await, policy };
+        bench.sql(ORDERS).await;
+        bench.run(&bench.repository, Reading::Changed).await;
+        let mut client = bench.database.client().await;
+        client.execute("CHECKPOINT").await.unwrap();
+        let rows = client.query("SELECT pg_relation_filepath('orders')").await.unwrap();
+        let file = cluster.data_directory().join(rows.one().unwrap().get(0).unwrap());
+        drop(client);
+        cluster.stop(basekeep_testkit::Shutdown::Fast);
+        let patched: Vec<u8> = std::fs::read(&file)
+            .unwrap()
+            .into_iter()
+            .map(|byte| if byte == b'x' { b'y' } else { byte })
+            .collect();
+        std::fs::write(&file, patched).unwrap();
+        cluster.start();
+
+        let (report, events) = bench.run(&bench.repository, reading).await;
+        let note = what_was_read(&report.manifest);
+        assert!(!note.differing.is_empty(), "{note:?}");
+        assert!(note.differing.iter().all(|what| what.contains("orders")), "{note:?}");
+        assert!(!report.is_complete(), "the exit code must not be 0");
+        assert_eq!((report.manifest.totals.taken_over_bytes, note.reason.is_some()), (0, whole_reason));
+        let told = |event: &Event| matches!(event, Event::Warning { code, .. } if code == "change-detection");
+        assert_eq!(events.iter().filter(|event| told(event)).count(), 1);
+        let whole = bench.run(&repository().await, Reading::Full).await.0.manifest;
+        let orders = |manifest: &Manifest| contents(manifest)["public.orders"];
+        assert_eq!(orders(&report.manifest), orders(&whole), "the snapshot has what is there now");
+    }
 }
