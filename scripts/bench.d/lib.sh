@@ -21,6 +21,7 @@ shared_buffers = 1GB
 max_wal_size = 8GB
 autovacuum = off
 fsync = off
+max_locks_per_transaction = 512
 CONF
     "${as_server[@]}" "$pg_bin/pg_ctl" -D "$work/data" -l "$work/data/log" -w start >/dev/null
     unset "${!PG@}" 2>/dev/null || true

@@ -20,6 +20,7 @@ mod key;
 mod list;
 mod man;
 mod manifest;
+mod pace;
 mod prune;
 mod repair;
 mod restore;

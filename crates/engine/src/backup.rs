@@ -17,7 +17,9 @@ mod plan;
 mod progress;
 mod project;
 mod rows;
+mod settings;
 mod supabase;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +32,10 @@ pub use self::changed::{ChangePolicy, Reading};
 pub(crate) use self::finish::{FILE_MODE, RESTORE_SCRIPT, SCRIPT_MODE, components};
 pub(crate) use self::management::open as open_management;
 use self::parent::Parent;
+use self::rows::pace::Throttle;
+pub use self::settings::{Jobs, OnTableChange, Pace};
 pub(crate) use self::supabase::describe;
+use self::watch::{Moment, Watch};
 use crate::config::Management;
 use crate::files::FilesAccess;
 use crate::replicas::{self, BackupTarget, Ready, ReplicaReport, ReplicaState};
@@ -52,14 +57,16 @@ pub struct Source {
     pub management: Option<Management>,
     /// How its changes are found.
     pub changes: ChangePolicy,
+    /// How it is read, unless [`BackupOptions`] say something else.
+    pub pace: Pace,
 }
 
 impl Source {
     /// A database alone.
     pub fn new(name: impl Into<String>, connect: ConnectOptions) -> Self {
         let files = FilesAccess::default();
-        let changes = ChangePolicy::default();
-        Self { name: name.into(), connect, project: None, files, management: None, changes }
+        let (changes, pace) = (ChangePolicy::default(), Pace::default());
+        Self { name: name.into(), connect, project: None, files, management: None, changes, pace }
     }
 }
 
@@ -68,12 +75,12 @@ impl Source {
 pub struct BackupOptions {
     /// The user's tags.
     pub tags: Vec<String>,
-    /// Connections that read rows; `None` chooses.
-    pub jobs: Option<usize>,
     /// What is read of the rows.
     pub reading: Reading,
     /// Bytes of a table that one COPY reads, and that are taken over or not as a whole; `None` chooses.
     pub range_bytes: Option<u64>,
+    /// How the source is read; what is said here comes before what the source says.
+    pub pace: Pace,
     /// Read nothing but the catalog and say what would be done.
     pub dry_run: bool,
     /// Where pg_dump is looked for; this process's environment otherwise.
@@ -131,7 +138,7 @@ pub async fn backup_to(
 ) -> Result<BackupReport, EngineError> {
     check_name(&source.name)?;
     if options.dry_run {
-        let (plan, _leader) = interrupt.guard(plan::plan(source, options, &observer)).await?;
+        let (plan, _leader, _) = interrupt.guard(plan::plan(source, options, &observer)).await?;
         let manifest = finish::expected(&plan, source);
         return Ok(BackupReport { snapshot: None, manifest, replicas: Vec::new() });
     }
@@ -218,7 +225,8 @@ impl Work<'_> {
     ) -> Result<(Manifest, Vec<Ended>), Stopped> {
         let Self { source, options, observer, interrupt } = *self;
         let result = async {
-            let read = read_everything(first, writer, source, options, observer, differing);
+            // In the heap: a future this large, moved about, would fill a thread's stack.
+            let read = Box::pin(read_everything(first, writer, source, options, observer, differing));
             let ready = tokio::select! {
                 biased;
                 () = interrupt.requested() => {
@@ -227,7 +235,7 @@ impl Work<'_> {
                 ready = read => ready,
                 error = writer.failed() => Err(EngineError::from(error).within("write to the repository").into()),
             };
-            Ok(ready?.finish(writer.clone(), source, options, observer, interrupt).await?)
+            Ok(Box::pin(ready?.finish(writer.clone(), source, options, observer, interrupt)).await?)
         };
         let result = result.await;
         if result.is_err() {
@@ -283,15 +291,22 @@ async fn read_everything(
     differing: &[String],
 ) -> Result<finish::Ready, Stopped> {
     let started = Instant::now();
-    let (mut plan, mut leader) = plan::plan(source, options, observer).await?;
-    plan.lock_tables(&mut leader).await?;
+    let (mut plan, mut leader, opening) = Box::pin(plan::plan(source, options, observer)).await?;
+    let watch = Watch::open(opening, &plan, &mut leader, started, observer).await?;
+    Box::pin(watch.lock_tables(&mut plan, &mut leader)).await?;
     plan.parent = Parent::find(repository, &source.name).await?;
     plan.find_takeover(&mut leader, repository, source.changes, observer, differing.to_vec()).await?;
 
     // pg_dump works beside the readers: its archive is needed only when the data entries are added at the end.
-    let definitions = definitions::dump(&plan, observer);
-    let rows = rows::read(&plan, &mut leader, writer, observer);
-    let (archive, rows) = tokio::try_join!(definitions, rows)?;
+    let definitions = Box::pin(async {
+        let archive = definitions::dump(&plan, observer).await?;
+        watch.compare(&plan, Moment::Described).await?;
+        Ok(archive)
+    });
+    let throttle = Throttle::new(&plan.pace);
+    let rows = Box::pin(rows::read(&plan, &mut leader, writer, &throttle, observer));
+    let (archive, rows) = watch.during(&throttle, async { tokio::try_join!(definitions, rows) }).await?;
+    watch.compare(&plan, Moment::Read).await?;
     if !rows.differing.is_empty() {
         if plan.reading != Reading::Paranoid {
             return Err(Stopped::Differing(rows.differing));
@@ -307,10 +322,11 @@ async fn read_everything(
     let sequences = session::sequence_values(&mut leader, &plan.catalog.sequences)
         .await
         .doing(|| "read the sequences' values")?;
-    let parts = parts::capture(&plan, &mut leader, repository, writer, source, observer).await?;
+    let parts = Box::pin(parts::capture(&plan, &mut leader, repository, writer, source, observer)).await?;
     let durable =
         session::is_durable(&mut leader, &plan.snapshot).await.doing(|| "look at the write-ahead log")?;
     leader.close().await;
+    plan.warnings.extend(watch.take_warnings());
     Ok(finish::Ready { plan, archive, rows, sequences, large_objects, parts, durable, started })
 }
 

@@ -6,6 +6,7 @@
 mod dotenv;
 mod files;
 mod management;
+mod pace;
 mod password;
 mod paths;
 mod read;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use basekeep_postgres::{ConnectOptions, Environment, Secret};
 
-use crate::backup::{ChangePolicy, Source};
+use crate::backup::{ChangePolicy, Pace, Source};
 use crate::files::FilesAccess;
 use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
@@ -24,6 +25,7 @@ use crate::{EngineError, ErrorKind};
 pub use dotenv::Dotenv;
 pub use files::FilesEntry;
 pub use management::{Management, ManagementEntry};
+pub use pace::{jobs, rows_per_second, span};
 pub use password::PasswordFrom;
 pub use paths::{expand, is_url};
 pub use sizes::{MaxUnused, size};
@@ -79,6 +81,8 @@ pub struct SourceEntry {
     pub storage: Option<FilesEntry>,
     /// How its changes are found.
     pub changes: ChangePolicy,
+    /// How it is read.
+    pub pace: Pace,
 }
 
 impl Config {
@@ -177,8 +181,8 @@ impl SourceEntry {
         let files = self.files(&connect, env);
         let dotenv = self.project.as_deref().map(Dotenv::of_project).unwrap_or_default();
         let management = self.management.as_ref().map(|entry| entry.resolve(env, &dotenv));
-        let (project, changes) = (self.project.clone(), self.changes);
-        Ok(Source { project, files, management, changes, ..Source::new(&self.name, connect) })
+        let (project, changes, pace) = (self.project.clone(), self.changes, self.pace);
+        Ok(Source { project, files, management, changes, pace, ..Source::new(&self.name, connect) })
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod changed;
+mod ddl;
 mod drill;
 mod files;
 mod forget;

@@ -64,8 +64,6 @@ pub struct Database {
     pub collation_version: Option<String>,
     /// Name of its tablespace.
     pub tablespace: String,
-    /// `pg_database_size`; absent when the role may not ask.
-    pub size: Option<u64>,
 }
 
 /// A relation by name.
@@ -104,7 +102,7 @@ pub struct Table {
     pub block_size: u32,
     /// The planner's estimate; negative when never analysed.
     pub estimated_rows: f64,
-    /// `pg_table_size`: with TOAST, without indexes.
+    /// With TOAST (whose size may be that of the last vacuum), without indexes.
     pub total_bytes: u64,
     /// Live columns in order of `attnum`, generated ones included.
     pub columns: Vec<Column>,

@@ -86,3 +86,29 @@ pub async fn probe(
     let row = rows.one()?;
     Ok(Seen { rows: row.parse(0)?, all_older: row.parse(1)? })
 }
+
+/// Looks at several ranges with one command, which begins with the statements in `before` (those give no rows); the answers
+/// are in the order of the ranges.
+pub async fn probe_many(
+    client: &mut Client,
+    before: &str,
+    ranges: &[(&Table, Range<u64>)],
+    since: Since,
+) -> Result<Vec<Seen>, Error> {
+    let mut sql = before.to_owned();
+    for (table, blocks) in ranges {
+        if !sql.is_empty() {
+            sql.push_str("; ");
+        }
+        sql.push_str(&table.change_probe_sql(blocks.clone(), since.0));
+    }
+    let answers = client.query_all(&sql).await?;
+    if answers.len() != ranges.len() {
+        return Err(Error::Protocol(format!("{} answers for {} ranges", answers.len(), ranges.len())));
+    }
+    let seen = answers.iter().map(|rows| {
+        let row = rows.one()?;
+        Ok(Seen { rows: row.parse(0)?, all_older: row.parse(1)? })
+    });
+    seen.collect()
+}

@@ -101,6 +101,26 @@ const APPLICATION: &str = "basekeep preflight";
 
 /// Connects (twice) and looks. An error means that the server could not be looked at; everything else is a finding.
 pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
+    look(options, true).await
+}
+
+/// The same without what the database holds, for those who are about to read the catalog themselves: that takes long when it
+/// is large.
+pub async fn preflight_of_server(options: &ConnectOptions) -> Result<Preflight, Error> {
+    look(options, false).await
+}
+
+/// The tables that somebody holds exclusively now, as [`preflight`] says it.
+pub async fn locked_tables(options: &ConnectOptions) -> Result<Vec<Finding>, Error> {
+    let mut client = Client::connect(options, APPLICATION).await?;
+    let locks = server::exclusive_locks(&mut client).await?;
+    client.close().await;
+    let mut findings = Findings::default();
+    findings::report_locks(&locks, &mut findings);
+    Ok(findings.into_all())
+}
+
+async fn look(options: &ConnectOptions, contents: bool) -> Result<Preflight, Error> {
     let mut client = Client::connect(options, APPLICATION).await?;
     let mut findings = Findings::default();
     let mut facts = server::facts(&mut client).await?;
@@ -126,6 +146,13 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
     let pooling = pooling::probe(&mut client).await?;
     facts.pooler = pooling.is_pooled();
     pooling.report(client.options().port(), &mut findings);
+    if !contents {
+        if let Some(standby) = server::standby(&mut client).await? {
+            standby.report(&mut findings);
+        }
+        client.close().await;
+        return Ok(findings.with(facts));
+    }
     let (catalog, contents) = match look_at_contents(&mut client).await {
         Ok(Ok(seen)) => seen,
         Ok(Err(locks)) => {

@@ -125,6 +125,12 @@ pub async fn join(client: &mut Client, snapshot_id: &str) -> Result<(), Error> {
         .await
 }
 
+/// Ends the transaction of a session that has joined a snapshot, which gives its locks back, and joins again.
+pub fn join_again_sql(snapshot_id: &str) -> String {
+    let id = quote_literal(snapshot_id);
+    format!("COMMIT; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {id}")
+}
+
 const SNAPSHOT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot(),
   pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
   pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::manifest::{MissingDocument, WarningDocument};
+use super::pace::PaceArguments;
 use crate::context::Context;
 use crate::context::sources::Wanted;
 use crate::exit::Exit;
@@ -34,9 +35,8 @@ pub(crate) struct Backup {
     /// Tag the snapshots; can be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Connections that read rows [default: chosen by the machine and the database]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: Option<u16>,
+    #[command(flatten)]
+    pace: PaceArguments,
     /// Leave the files of Supabase storage out on purpose
     #[arg(long)]
     no_files: bool,
@@ -142,12 +142,12 @@ async fn one(
     }
     let options = BackupOptions {
         tags: command.tags.clone(),
-        jobs: command.jobs.map(usize::from),
         reading: match (command.full, command.paranoid) {
             (true, _) => Reading::Full,
             (_, true) => Reading::Paranoid,
             _ => Reading::Changed,
         },
+        pace: command.pace.pace(),
         dry_run: command.dry_run,
         ..BackupOptions::default()
     };

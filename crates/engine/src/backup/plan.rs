@@ -1,5 +1,6 @@
 //! What a backup will read: preflight, the exported snapshot, the catalog, and the pg_dump to use.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,8 @@ use basekeep_postgres::catalog::{Catalog, HIDDEN_ROWS, UnreadableKind, read_cata
 use basekeep_postgres::cluster::{self, PgDump};
 use basekeep_postgres::globals::{Globals, read_globals};
 use basekeep_postgres::large_objects::{self, LargeObjectInfo};
-use basekeep_postgres::preflight::{Preflight, Severity, preflight};
+use basekeep_postgres::locks;
+use basekeep_postgres::preflight::{Finding, Preflight, Severity, locked_tables, preflight_of_server};
 use basekeep_postgres::session::{self, SourceSnapshot};
 use basekeep_postgres::{Client, ConnectOptions, Environment, quote_identifier};
 use jiff::Timestamp;
@@ -15,7 +17,9 @@ use jiff::Timestamp;
 use super::changed::{Reading, Takeover};
 use super::parent::Parent;
 use super::rows::RANGE_BYTES;
-use super::{BackupOptions, Source, Stopped};
+use super::settings::{Jobs, Pace};
+use super::watch::{self, Opening};
+use super::{BackupOptions, Source};
 use crate::stored::manifest::{Missing, Warning};
 use crate::words::counted;
 use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step};
@@ -24,6 +28,9 @@ use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step};
 const CHUNK_SMALL: usize = 256 << 10;
 const CHUNK_MEDIUM: usize = 1 << 20;
 const CHUNK_LARGE: usize = 4 << 20;
+
+/// `lock_not_available`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Everything known before the first row is read.
 pub(super) struct Plan {
@@ -37,7 +44,12 @@ pub(super) struct Plan {
     pub(super) globals: Globals,
     pub(super) large_objects: Vec<LargeObjectInfo>,
     pub(super) pg_dump: PgDump,
+    /// How it is read: what the command line says, else what the source says.
+    pub(super) pace: Pace,
     pub(super) jobs: usize,
+    /// Relations that changed after the snapshot and are left out, and their names where pg_dump must leave them out too.
+    pub(super) left_out: HashSet<u32>,
+    pub(super) excluded: Vec<(String, String)>,
     pub(super) missing: Vec<Missing>,
     pub(super) warnings: Vec<Warning>,
     pub(super) parent: Option<Parent>,
@@ -48,24 +60,34 @@ pub(super) struct Plan {
     pub(super) range_bytes: u64,
 }
 
-/// The plan, and the connection whose transaction holds the snapshot.
+/// The plan, the connection whose transaction holds the snapshot, and the one that will watch.
 pub(super) async fn plan(
     source: &Source,
     options: &BackupOptions,
     observer: &Arc<dyn Observer>,
-) -> Result<(Plan, Client), EngineError> {
+) -> Result<(Plan, Client, Opening), EngineError> {
     let began = Instant::now();
     let step = Step("plan");
     observer.event(Event::Began { step: step.clone() });
     let connecting = || format!("connect to {}", source.connect.redacted());
-    let found = preflight(&source.connect).await.doing(connecting)?;
-    refuse_blocked(&found)?;
+    let found = preflight_of_server(&source.connect).await.doing(connecting)?;
+    refuse_blocked(&found.findings)?;
     let pg_dump = pg_dump(options, found.facts.server_version)?;
 
     let mut leader = Client::connect(&source.connect, "basekeep").await.doing(connecting)?;
     let snapshot = session::begin_export(&mut leader).await.doing(|| "export a snapshot")?;
+    let opening = watch::begin(leader.options(), &snapshot.id);
     let time = Timestamp::now();
-    let catalog = read_catalog(&mut leader).await.doing(|| "read the catalog")?;
+    let pace = options.pace.or(source.pace);
+    // The size of a table that somebody holds exclusively has to be waited for.
+    locks::set_timeout(&mut leader, pace.lock_timeout()).await.doing(|| "set a timeout")?;
+    let catalog = match read_catalog(&mut leader).await {
+        Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
+            refuse_blocked(&locked_tables(&source.connect).await.doing(connecting)?)?;
+            return Err(error).doing(|| "read the catalog");
+        }
+        catalog => catalog.doing(|| "read the catalog")?,
+    };
     let globals = read_globals(&mut leader).await.doing(|| "read roles and settings")?;
     let large_objects = large_objects::list(&mut leader).await.doing(|| "list the large objects")?;
 
@@ -74,7 +96,10 @@ pub(super) async fn plan(
         connect: leader.options().clone(),
         server_version: found.facts.server_version,
         server_version_text: found.facts.server_version_text.clone(),
-        jobs: jobs(options, &found),
+        pace,
+        jobs: jobs(pace.jobs.unwrap_or_default(), &found, leader.options()),
+        left_out: HashSet::new(),
+        excluded: Vec::new(),
         missing: missing(&catalog, &globals, &large_objects),
         warnings: warnings(&found),
         snapshot,
@@ -112,41 +137,15 @@ pub(super) async fn plan(
             plan.snapshot.id
         ),
     });
-    Ok((plan, leader))
+    Ok((plan, leader, opening))
 }
 
 impl Plan {
-    /// Locks every table until the leading transaction ends, and makes sure that none was truncated or rewritten between
-    /// the snapshot and its lock: the snapshot would see such a table empty.
-    pub(super) async fn lock_tables(&self, leader: &mut Client) -> Result<(), Stopped> {
-        let tables = &self.catalog.tables;
-        if let Err(error) = session::lock_tables(leader, tables).await {
-            return Err(match error.sqlstate() {
-                // undefined_table, undefined_schema: dropped since the snapshot
-                Some("42P01" | "3F000") => {
-                    Stopped::Moved("a table was dropped after the snapshot was taken".into())
-                }
-                _ => EngineError::from(error).within("lock the tables").into(),
-            });
-        }
-        let replaced =
-            session::replaced_since_snapshot(leader, tables).await.doing(|| "compare the tables' storage")?;
-        match replaced.first() {
-            None => Ok(()),
-            Some(oid) => {
-                let name = tables
-                    .iter()
-                    .find(|table| table.oid == *oid)
-                    .map_or_else(|| oid.to_string(), display_name);
-                Err(Stopped::Moved(format!("{name} was truncated or rewritten after the snapshot was taken")))
-            }
-        }
-    }
-
     /// Relations that pg_dump must leave out, since it fails as a whole on what it may not lock.
     pub(super) fn excluded(&self) -> Vec<(String, String)> {
         let unreadable = self.catalog.unreadable.iter().filter(|u| u.fails_pg_dump);
-        unreadable.map(|u| (u.relation.schema.clone(), u.relation.name.clone())).collect()
+        let unreadable = unreadable.map(|u| (u.relation.schema.clone(), u.relation.name.clone()));
+        unreadable.chain(self.excluded.iter().cloned()).collect()
     }
 
     /// The encoding of everything that is read: UTF-8, unless the database has one that cannot be converted.
@@ -195,8 +194,8 @@ pub(super) fn display_name(table: &basekeep_postgres::catalog::Table) -> String 
     format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name))
 }
 
-fn refuse_blocked(found: &Preflight) -> Result<(), EngineError> {
-    let mut blocking = found.findings.iter().filter(|f| f.severity == Severity::Blocking);
+fn refuse_blocked(findings: &[Finding]) -> Result<(), EngineError> {
+    let mut blocking = findings.iter().filter(|f| f.severity == Severity::Blocking);
     let Some(first) = blocking.next() else { return Ok(()) };
     let mut error = EngineError::new(ErrorKind::Failed, first.what.clone()).hint(first.hint.clone());
     for more in blocking {
@@ -211,15 +210,34 @@ fn pg_dump(options: &BackupOptions, server_version: u32) -> Result<PgDump, Engin
         .map_err(|error| EngineError::failed(error.to_string()).hints_from(error.hints()))
 }
 
-/// One connection more than cores, so that one waits for the server while others keep the cores busy; within what the
-/// server still has free.
-fn jobs(options: &BackupOptions, found: &Preflight) -> usize {
+/// One connection more than cores, so that one waits for the server while others keep the cores busy; two more when the
+/// server is elsewhere. Within what the server still has free, of which a few stay for others unless a number is asked for.
+/// 0 means that the leading connection reads alone.
+fn jobs(wanted: Jobs, found: &Preflight, connect: &ConnectOptions) -> usize {
+    // The leader's, pg_dump's, and one that watches.
+    let free = usize::try_from(found.facts.free_connections - 3).unwrap_or(0);
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let wanted = options.jobs.unwrap_or_else(|| cores.clamp(1, 8) + 1);
-    // One connection is the leader's and one is pg_dump's.
-    let free = usize::try_from(found.facts.free_connections - 2).unwrap_or(0);
-    wanted.clamp(1, free.max(1))
+    match wanted {
+        Jobs::Number(wanted) => wanted.max(1).min(free),
+        Jobs::Auto => auto(cores, is_local(connect.host()), free),
+    }
 }
+
+/// Whether a server with this host is on this machine: a socket's folder, or loopback.
+fn is_local(host: &str) -> bool {
+    host.is_empty()
+        || host.starts_with(['/', '@'])
+        || host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn auto(cores: usize, local: bool, free: usize) -> usize {
+    let wanted = cores.clamp(1, 8) + if local { 1 } else { 2 };
+    wanted.min(free.saturating_sub(LEFT_FOR_OTHERS).max(1)).min(free)
+}
+
+/// Connections that `auto` does not take.
+const LEFT_FOR_OTHERS: usize = 2;
 
 fn missing(catalog: &Catalog, globals: &Globals, large_objects: &[LargeObjectInfo]) -> Vec<Missing> {
     let mut missing = Vec::new();
@@ -280,4 +298,21 @@ fn warnings(found: &Preflight) -> Vec<Warning> {
             hint: (!f.hint.is_empty()).then(|| f.hint.clone()),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_jobs_follow_the_cores_and_leave_connections_for_others() {
+        assert_eq!(auto(2, true, 90), 3);
+        assert_eq!(auto(2, false, 90), 4);
+        assert_eq!(auto(64, true, 90), 9);
+        assert!(is_local("/tmp") && is_local("127.0.0.1") && is_local("::1") && !is_local("db.example.com"));
+        assert_eq!(auto(8, true, 5), 3);
+        assert_eq!(auto(8, true, 2), 1);
+        assert_eq!(auto(8, true, 1), 1);
+        assert_eq!(auto(8, true, 0), 0, "the leading connection reads alone");
+    }
 }

@@ -3,17 +3,21 @@
 //! A table is read in ranges of blocks; each range becomes a run of blobs of its own, so readers need no order among
 //! themselves and the table's file is the ranges' blobs put together at the end.
 
+mod batch;
+mod lane;
+pub(super) mod pace;
 mod reader;
 mod split;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use basekeep_postgres::{Client, Digest};
 use basekeep_repository::{BlobId, Writer};
 
+use self::pace::Throttle;
 use self::split::{Item, largest_first, split};
 pub(super) use self::split::{RANGE_BYTES, blocks_each};
 use super::Stopped;
@@ -47,6 +51,9 @@ pub(super) struct Rows {
 struct Reading<'a> {
     plan: &'a Plan,
     writer: &'a Writer,
+    throttle: &'a Throttle,
+    /// The connection that goes on when the others rest.
+    alone: AtomicUsize,
     counters: Counters,
     queue: Mutex<VecDeque<Item>>,
     /// Ranges of tables that only the leading connection can still lock.
@@ -63,6 +70,7 @@ pub(super) async fn read(
     plan: &Plan,
     leader: &mut Client,
     writer: &Writer,
+    throttle: &Throttle,
     observer: &Arc<dyn Observer>,
 ) -> Result<Rows, Stopped> {
     let started = Instant::now();
@@ -72,6 +80,8 @@ pub(super) async fn read(
     let reading = Reading {
         plan,
         writer,
+        throttle,
+        alone: AtomicUsize::new(lane::NOBODY),
         counters: Counters::default(),
         results: Mutex::new(split.iter().map(|items| vec![None; items.len()]).collect()),
         open: Mutex::new(split.iter().map(Vec::len).collect()),
@@ -83,14 +93,9 @@ pub(super) async fn read(
     let expected: u64 = tables.iter().map(|t| t.pages * u64::from(t.block_size)).sum();
     let items = lock(&reading.queue).len();
     let work = async {
-        let readers = (0..plan.jobs.min(items)).map(|_| reading.connection());
-        futures::future::try_join_all(readers).await?;
-        let left = std::mem::take(&mut *lock(&reading.for_the_leader));
-        for item in left {
-            let range = reading.item(leader, item).await?;
-            reading.keep(item, range);
-        }
-        Ok::<_, Stopped>(())
+        let lanes = (0..plan.jobs.min(items)).map(|number| reading.lane(number));
+        futures::future::try_join_all(lanes).await?;
+        reading.left_over(leader).await
     };
     tokio::select! {
         result = work => result?,

@@ -3,6 +3,7 @@
 mod changes;
 mod files;
 mod management;
+mod pace;
 mod profile;
 mod storage;
 mod values;
@@ -19,7 +20,7 @@ use crate::{EngineError, backup};
 
 const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 10] = [
+const SOURCE_KEYS: [&str; 17] = [
     "url",
     "password_env",
     "password_file",
@@ -30,6 +31,13 @@ const SOURCE_KEYS: [&str; 10] = [
     "management",
     "continuity",
     "full_every",
+    "jobs",
+    "gentle",
+    "limit_rows",
+    "limit_read",
+    "lock_timeout",
+    "on_table_change",
+    "warn_snapshot_after",
 ];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
@@ -125,6 +133,7 @@ impl Reader<'_> {
             profile,
             storage: self.files(table)?,
             changes: self.changes(table)?,
+            pace: self.pace(table)?,
         })
     }
 

@@ -45,8 +45,7 @@ pub(super) fn database(version: u32) -> String {
     let collation_version = if version >= 150000 { "d.datcollversion" } else { "NULL" };
     format!(
         "SELECT d.oid, d.datname, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding),
-  d.datcollate, d.datctype, {provider}, {locale}, {rules}, {collation_version}, t.spcname,
-  CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN pg_catalog.pg_database_size(d.oid) END,
+  d.datcollate, d.datctype, {provider}, {locale}, {rules}, {collation_version}, t.spcname, NULL,
   pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('block_size'),
   (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user), pg_catalog.pg_is_in_recovery()
 FROM pg_catalog.pg_database d
@@ -55,7 +54,8 @@ WHERE d.datname = pg_catalog.current_database();"
     )
 }
 
-/// One row for each relation. The size is asked only where there is storage.
+/// One row for each relation. The size is asked only where there is storage, and that of TOAST only where the statistics do not
+/// know it: each such question opens the relation, which takes the server longer than anything else here.
 pub(super) fn relations(version: u32) -> String {
     // LOCK TABLE … IN ACCESS SHARE MODE asks for SELECT; from 16 on any right that allows a stronger lock will do.
     let lockable = if version >= 160000 { "SELECT, UPDATE, DELETE, TRUNCATE" } else { "SELECT" };
@@ -73,7 +73,9 @@ unsafe_partitioning AS (
 SELECT x.oid, x.nspname, x.relname, c.relkind, pg_catalog.pg_get_userbyid(c.relowner), c.relpersistence,
   a.amname, c.relfilenode, c.reltuples, c.relispartition,
   CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) END,
-  CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) END,
+  CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) + CASE
+    WHEN w.reltuples >= 0 THEN w.relpages * pg_catalog.current_setting('block_size')::bigint
+    ELSE coalesce(pg_catalog.pg_relation_size(w.oid), 0) END END,
   CASE WHEN c.relrowsecurity THEN pg_catalog.row_security_active(c.oid) ELSE false END,
   x.extname, x.condition, c.relispopulated,
   pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
@@ -84,6 +86,7 @@ SELECT x.oid, x.nspname, x.relname, c.relkind, pg_catalog.pg_get_userbyid(c.relo
   o.refobjid, o.attname, o.deptype
 FROM dumpable x
 JOIN pg_catalog.pg_class c ON c.oid = x.oid
+LEFT JOIN pg_catalog.pg_class w ON w.oid = c.reltoastrelid
 LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
 LEFT JOIN unsafe_partitioning u ON u.oid = c.oid
 LEFT JOIN pg_catalog.pg_class rc ON u.oid IS NOT NULL AND c.relispartition AND rc.oid = pg_catalog.pg_partition_root(c.oid)

@@ -200,7 +200,6 @@ fn read_database(row: Row<'_>) -> Result<Database, Error> {
         icu_rules: row.parse(8)?,
         collation_version: row.parse(9)?,
         tablespace: row.parse(10)?,
-        size: row.parse(11)?,
     })
 }
 

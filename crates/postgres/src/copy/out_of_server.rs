@@ -4,6 +4,8 @@
 //! are digested there while they are warm in the cache. Nothing is allocated per row, and a row or frame larger than the
 //! buffer passes through in pieces.
 
+mod many;
+
 use crate::connection::Client;
 use crate::digest::{Digest, RowDigester};
 use crate::error::Error;
@@ -15,6 +17,8 @@ pub struct CopyOut<'a> {
     checked: bool,
     /// What is left of the frame that has begun.
     frame_left: usize,
+    /// COPYs of the same command that come after this one.
+    following: usize,
     ended: bool,
 }
 
@@ -53,13 +57,20 @@ impl Client {
             }
         }
         self.wire.prepare_for_copy();
-        Ok(CopyOut { client: self, digester: RowDigester::new(), checked, frame_left: 0, ended: false })
+        Ok(CopyOut {
+            client: self,
+            digester: RowDigester::new(),
+            checked,
+            frame_left: 0,
+            following: 0,
+            ended: false,
+        })
     }
 }
 
 impl CopyOut<'_> {
     /// Appends what has arrived (at most about 256 KiB) to `out`. False when the server has ended the COPY *properly*:
-    /// CopyDone, CommandComplete with as many rows as have arrived, ReadyForQuery. A broken connection is an error, never
+    /// CopyDone, CommandComplete with as many rows as have arrived, ReadyForQuery (after the last COPY of a command). A broken connection is an error, never
     /// an end.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<bool, Error> {
         if self.ended {
@@ -140,6 +151,9 @@ impl CopyOut<'_> {
                 b'C' if !completed => {
                     if self.checked {
                         self.compare_rows(self.client.copied_rows(&message))?;
+                    }
+                    if self.following > 0 {
+                        return Ok(());
                     }
                     completed = true;
                 }

@@ -106,12 +106,25 @@ fn of_server(error: &ServerError) -> Vec<String> {
         }
         "28000" => add("check the role: does it exist, and may it log in?"),
         "3D000" => add("check the database's name (psql -l lists them)"),
+        "53200" if message.contains("shared memory") => add(
+            "the server's lock table is full: raise max_locks_per_transaction (every table is locked once by the backup, once by pg_dump)",
+        ),
         "53300" => add("all connections are taken: wait, close some, or use fewer jobs"),
         "57P03" => add("the server is starting up, shutting down or recovering: try again in a moment"),
         "42501" => add(
             "use a role that owns these objects, a superuser, or one that is a member of pg_read_all_data",
         ),
+        "57P01" if message.contains("conflict with recovery") => add(
+            "the standby ended the session because what it replays contradicts it (a dropped database or tablespace, for instance)",
+        ),
         "57P01" => add("the server was told to end this session (a restart, or pg_terminate_backend)"),
+        "55P03" => add(
+            "somebody holds a lock on it, or waits for one: a migration, perhaps; try again when that is done",
+        ),
+        // Canceled on a standby: what is replayed there contradicts what the snapshot must still see.
+        "40001" | "40P01" if message.contains("conflict with recovery") => add(
+            "the standby replays what this snapshot still needs: set hot_standby_feedback = on there, raise max_standby_streaming_delay (and max_standby_archive_delay) above the time that a backup takes, or back up the primary",
+        ),
         "57P02" | "57P05" => add("the server ended the session; try again"),
         "57014" => add("the command was cancelled, or ran into a timeout of the server (statement_timeout)"),
         _ => {}
@@ -160,6 +173,19 @@ mod tests {
         );
         check("3D000", "database \"x\" does not exist", ErrorClass::Usage, "psql -l");
         check("53300", "sorry, too many clients already", ErrorClass::Unreachable, "fewer jobs");
+        check("55P03", "canceling statement due to lock timeout", ErrorClass::Server, "a migration");
+        check(
+            "40001",
+            "canceling statement due to conflict with recovery",
+            ErrorClass::Server,
+            "hot_standby_feedback",
+        );
+        check(
+            "57P01",
+            "terminating connection due to conflict with recovery",
+            ErrorClass::LostConnection,
+            "standby",
+        );
         check("57P03", "the database system is starting up", ErrorClass::Unreachable, "try again");
         check("42501", "permission denied for table t", ErrorClass::Denied, "pg_read_all_data");
         check("57P01", "terminating connection", ErrorClass::LostConnection, "pg_terminate_backend");

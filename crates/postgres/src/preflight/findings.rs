@@ -26,6 +26,10 @@ impl Findings {
         self.all.push(Finding { severity: Severity::Ok, code, what: what.into(), hint: String::new() });
     }
 
+    pub(super) fn into_all(self) -> Vec<Finding> {
+        self.all
+    }
+
     /// The result, worst findings first, otherwise in the order they were made.
     pub(super) fn with(mut self, facts: Facts) -> Preflight {
         self.all.sort_by_key(|finding| finding.severity);

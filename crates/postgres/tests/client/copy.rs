@@ -287,3 +287,34 @@ async fn rows_that_go_in_as_binary_are_the_same_rows() {
     // In any order: scans of large tables begin where others are.
     assert_eq!(read_all(&mut client, "COPY b TO STDOUT").await.1, digest);
 }
+
+#[tokio::test]
+async fn several_copies_are_read_from_one_command() {
+    let cluster = cluster(Default::default()).await;
+    let mut client = connect(&cluster).await;
+    client
+        .execute("CREATE TABLE a (x int); CREATE TABLE b (x int); CREATE TABLE c (x text); INSERT INTO a VALUES (1), (2); INSERT INTO c VALUES ('z')")
+        .await
+        .unwrap();
+    let copies = ["a", "b", "c"].map(|table| format!("COPY public.{table} TO STDOUT"));
+    let mut copy =
+        client.copy_out_many("BEGIN; LOCK TABLE a, b IN ACCESS SHARE MODE", &copies).await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let mut text = Vec::new();
+        while copy.read(&mut text).await.unwrap() {}
+        seen.push((copy.digest().rows, String::from_utf8(text).unwrap()));
+        if !copy.next_copy().await.unwrap() {
+            break;
+        }
+    }
+    assert_eq!(seen, [(2, "1\n2\n".into()), (0, String::new()), (1, "z\n".into())]);
+    client.execute("COMMIT").await.unwrap();
+
+    // One that fails in the middle leaves a session that can go on.
+    let copies = ["COPY public.a TO STDOUT".to_owned(), "COPY public.missing TO STDOUT".to_owned()];
+    let mut copy = client.copy_out_many("", &copies).await.unwrap();
+    while copy.read(&mut Vec::new()).await.unwrap() {}
+    assert_eq!(copy.next_copy().await.unwrap_err().sqlstate(), Some("42P01"));
+    assert!(client.is_usable());
+}

@@ -1,8 +1,9 @@
-//! One connection's life: it joins the snapshot, takes ranges until there are none, and reads each into blobs.
+//! One range of a table into blobs.
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use basekeep_postgres::{Client, Digest, changes, session};
+use basekeep_postgres::{Client, CopyOut, Digest, changes};
+use basekeep_repository::FileWriter;
 
 use super::split::Item;
 use super::{ReadRange, Reading, lock};
@@ -11,56 +12,7 @@ use crate::backup::parent::KnownRange;
 use crate::backup::plan::display_name;
 use crate::{EngineError, ResultExt};
 
-/// `lock_not_available`: somebody waits for a stronger lock on the table.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
 impl Reading<'_> {
-    /// One connection's life: join the snapshot, then take ranges until there are none.
-    pub(super) async fn connection(&self) -> Result<(), Stopped> {
-        let mut client =
-            Client::connect(&self.plan.connect, "basekeep").await.doing(|| "open a reading connection")?;
-        self.join(&mut client).await?;
-        let mut locked = None;
-        while let Some(item) = self.next() {
-            if locked != Some(item.table) {
-                if !self.lock_table(&mut client, item.table).await? {
-                    lock(&self.for_the_leader).push(item);
-                    locked = None;
-                    continue;
-                }
-                locked = Some(item.table);
-            }
-            let range = self.item(&mut client, item).await?;
-            self.keep(item, range);
-        }
-        client.close().await;
-        Ok(())
-    }
-
-    async fn join(&self, client: &mut Client) -> Result<(), Stopped> {
-        session::join(client, &self.plan.snapshot.id).await.doing(|| "join the exported snapshot")?;
-        Ok(())
-    }
-
-    fn next(&self) -> Option<Item> {
-        lock(&self.queue).pop_front()
-    }
-
-    /// Takes the lock that COPY needs, without waiting: whoever waits for a stronger lock waits for our leader, and we
-    /// would wait for them. `false` sends the range to the leader, which holds its lock already.
-    async fn lock_table(&self, client: &mut Client, table: usize) -> Result<bool, Stopped> {
-        let table = &self.plan.catalog.tables[table];
-        match client.execute(&session::lock_nowait_sql(table)).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
-                client.execute("ROLLBACK").await.doing(|| "leave a transaction")?;
-                self.join(client).await?;
-                Ok(false)
-            }
-            Err(error) => Err(error).doing(|| format!("lock {}", display_name(table)))?,
-        }
-    }
-
     /// Takes a range over when it is known and did not change, and reads it otherwise.
     pub(super) async fn item(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
         let known = self.plan.takeover.range(item.table, item.range);
@@ -92,7 +44,11 @@ impl Reading<'_> {
     }
 
     /// `None` when a repository does not have its blobs any more.
-    async fn take_over(&self, item: Item, known: &KnownRange) -> Result<Option<ReadRange>, Stopped> {
+    pub(super) async fn take_over(
+        &self,
+        item: Item,
+        known: &KnownRange,
+    ) -> Result<Option<ReadRange>, Stopped> {
         let mut file = self.writer.file(self.plan.chunk_average(item.table));
         let all_there = file.append_known(&known.blobs).await.is_ok();
         let content = file.finish().await.doing(|| "take unchanged rows over")?;
@@ -112,7 +68,7 @@ impl Reading<'_> {
         }))
     }
 
-    async fn range(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
+    pub(super) async fn range(&self, client: &mut Client, item: Item) -> Result<ReadRange, Stopped> {
         let table = &self.plan.catalog.tables[item.table];
         let doing = || match item.end_block {
             Some(end) => format!("read blocks {}..{end} of {}", item.first_block, display_name(table)),
@@ -121,27 +77,50 @@ impl Reading<'_> {
         let mut file = self.writer.file(self.plan.chunk_average(item.table));
         let blocks = item.end_block.map(|end| item.first_block..end);
         let mut copy = client.copy_out(&table.copy_out_sql(blocks)).await.doing(doing)?;
+        let digest = self.stream(&mut copy, &mut file, doing).await?;
+        self.stored(item, file, digest, doing).await
+    }
+
+    /// Moves one COPY's text into a file, to the COPY's proper end.
+    pub(super) async fn stream(
+        &self,
+        copy: &mut CopyOut<'_>,
+        file: &mut FileWriter,
+        doing: impl Fn() -> String,
+    ) -> Result<Digest, EngineError> {
         let mut seen = Digest::default();
         loop {
-            let more = copy.read(file.buffer()).await.doing(doing)?;
+            let more = copy.read(file.buffer()).await.doing(&doing)?;
             let now = copy.digest();
-            self.counters.bytes.fetch_add(now.bytes - seen.bytes, Relaxed);
-            self.counters.rows.fetch_add(now.rows - seen.rows, Relaxed);
+            let (rows, bytes) = (now.rows - seen.rows, now.bytes - seen.bytes);
+            self.counters.bytes.fetch_add(bytes, Relaxed);
+            self.counters.rows.fetch_add(rows, Relaxed);
             seen = now;
             if !more {
-                break;
+                return Ok(seen);
             }
-            file.advance().await.doing(doing)?;
+            file.advance().await.doing(&doing)?;
+            self.throttle.taken(rows, bytes).await;
         }
-        let content = file.finish().await.doing(doing)?;
-        if content.size != seen.bytes {
-            let wrong = format!("{} bytes were read and {} were stored", seen.bytes, content.size);
+    }
+
+    /// Waits until the ids of a file's blobs are known.
+    pub(super) async fn stored(
+        &self,
+        item: Item,
+        file: FileWriter,
+        digest: Digest,
+        doing: impl Fn() -> String,
+    ) -> Result<ReadRange, Stopped> {
+        let content = file.finish().await.doing(&doing)?;
+        if content.size != digest.bytes {
+            let wrong = format!("{} bytes were read and {} were stored", digest.bytes, content.size);
             return Err(EngineError::failed(wrong).within(doing()).into());
         }
         Ok(ReadRange {
             first_block: item.first_block,
             end_block: item.end_block,
-            digest: seen,
+            digest,
             blobs: content.blobs,
             taken_over: false,
         })
