@@ -112,6 +112,18 @@ impl Wire {
         }
     }
 
+    /// The same in the midst of a COPY: lets bytes gather, so that there are more of them each time.
+    pub(crate) async fn fill_gathered(&mut self) -> Result<(), Error> {
+        self.make_room();
+        match self.stream.read_gathered(&mut self.buffer[self.end..]).await? {
+            0 => Err(ended().into()),
+            count => {
+                self.end += count;
+                Ok(())
+            }
+        }
+    }
+
     /// Kind and body length of the next message, when its header has arrived. Does not consume it.
     pub(crate) fn peek_header(&self) -> Result<Option<(u8, usize)>, Error> {
         let [tag, length @ ..] = match self.buffered().first_chunk::<5>() {

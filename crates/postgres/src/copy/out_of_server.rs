@@ -10,6 +10,9 @@ use crate::connection::Client;
 use crate::digest::{Digest, RowDigester};
 use crate::error::Error;
 
+/// A COPY that has brought so many bytes is taken for one that goes on. A small one is answered at once.
+const GATHER_AFTER: u64 = 1 << 20;
+
 /// A running `COPY … TO STDOUT` in text format. Dropped before its end it closes the session.
 pub struct CopyOut<'a> {
     client: &'a mut Client,
@@ -19,6 +22,8 @@ pub struct CopyOut<'a> {
     frame_left: usize,
     /// COPYs of the same command that come after this one.
     following: usize,
+    /// Bytes of rows that have arrived.
+    arrived: u64,
     ended: bool,
 }
 
@@ -63,6 +68,7 @@ impl Client {
             checked,
             frame_left: 0,
             following: 0,
+            arrived: 0,
             ended: false,
         })
     }
@@ -80,13 +86,15 @@ impl CopyOut<'_> {
         loop {
             let pause = self.drain(out)?;
             if out.len() > before {
+                self.arrived += (out.len() - before) as u64;
                 if self.checked {
                     self.digester.update(&out[before..]);
                 }
                 return Ok(true);
             }
             match pause {
-                Pause::Empty => self.client.wire.fill().await?,
+                Pause::Empty if self.arrived < GATHER_AFTER => self.client.wire.fill().await?,
+                Pause::Empty => self.client.wire.fill_gathered().await?,
                 Pause::Other => {
                     if self.other().await? {
                         return Ok(false);

@@ -41,6 +41,21 @@ async fn rows_of_all_sizes_go_out_and_in_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_falls_silent_amid_a_copy_is_heard_again() {
+    let cluster = cluster(Default::default()).await;
+    let mut client = connect(&cluster).await;
+    // Longer than bytes are left to gather, so that the socket is watched again, several times.
+    let sql = "COPY (SELECT i, repeat('x', 1000), CASE WHEN i % 1500 = 0 THEN pg_catalog.pg_sleep(0.05)::text END \
+         FROM generate_series(1, 9000) i) TO STDOUT";
+    for _ in 0..2 {
+        let (text, digest) = read_all(&mut client, sql).await;
+        assert_eq!(digest, digest_of(&text));
+        assert_eq!(digest.rows, 9000);
+        client.execute("SELECT 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn tables_without_rows_or_columns_have_their_digest() {
     let cluster = cluster(Default::default()).await;
     let mut client = connect(&cluster).await;

@@ -46,6 +46,7 @@ impl CopyOut<'_> {
         self.following -= 1;
         self.digester = RowDigester::new();
         self.ended = false;
+        self.arrived = 0;
         Ok(true)
     }
 }
