@@ -1,28 +1,35 @@
 //! zstd with contexts that are made once for each thread.
 
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 use crate::{RepositoryError, Result};
 
 /// No blob and no file of JSON is larger than this; a frame that claims more is not unpacked.
 pub(crate) const LARGEST: usize = 2 << 30;
 
+/// At level 1, the table of places where a match may begin has 2 to this power of entries, not 2 to the 14th. Rows repeat
+/// themselves nearby, and the far matches that a larger table finds by chance are short and cost more than they
+/// save: rows of numbers, times, UUIDs and hashes become 1 to 2.5 % smaller in an eighth less time, prose 4 % larger.
+const LEVEL_1_HASH_LOG: u32 = 12;
+
 /// Compresses into a buffer that is kept.
 pub(crate) struct Packer(Compressor<'static>);
 
 impl Packer {
     pub(crate) fn new(level: i32) -> Result<Self> {
-        Compressor::new(level).map(Self).map_err(|e| RepositoryError::internal("set up compression", e))
+        let mut packer = Compressor::new(level).map(Self).map_err(set_up)?;
+        if level == 1 {
+            packer.0.set_parameter(CParameter::HashLog(LEVEL_1_HASH_LOG)).map_err(set_up)?;
+        }
+        Ok(packer)
     }
 
     /// Frames that it makes are marked as compressed again, so that nobody tries once more: by the flag in the frame's
     /// header (RFC 8878, section 3.1.1.1) that says that a checksum follows the content. Backups never set it.
     pub(crate) fn marking(level: i32) -> Result<Self> {
         let mut packer = Self::new(level)?;
-        packer
-            .0
-            .set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))
-            .map_err(|e| RepositoryError::internal("set up compression", e))?;
+        packer.0.set_parameter(CParameter::ChecksumFlag(true)).map_err(set_up)?;
         Ok(packer)
     }
 
@@ -30,6 +37,10 @@ impl Packer {
     pub(crate) fn pack_into(&mut self, plain: &[u8], room: &mut [u8]) -> Option<usize> {
         self.0.compress_to_buffer(plain, room).ok()
     }
+}
+
+fn set_up(error: std::io::Error) -> RepositoryError {
+    RepositoryError::internal("set up compression", error)
 }
 
 /// How much of a frame tells whether it is marked.
