@@ -19,6 +19,7 @@ mod queue;
 mod rewrite;
 mod roles;
 mod seal;
+mod spare;
 mod target;
 mod uploads;
 

@@ -9,6 +9,8 @@ use crate::{BlobId, RepositoryError, Result, Writer, sync};
 
 /// What is appended at once by [`FileWriter::write`], so that the buffer stays small.
 const PIECE: usize = 1 << 20;
+/// A chunk in a buffer larger than this, and four times as large as the chunk, moves to one of its own.
+const MOST_SLACK: usize = 64 << 10;
 
 /// A file's content: what its entry in a tree says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -187,11 +189,20 @@ impl FileWriter {
         let pipeline = self.writer.pipeline().clone();
         let mut start = 0;
         while let Some(length) = self.chunker.next_cut(&pipeline.gear, &self.buffer[start..]) {
-            let permit = pipeline.room(length).await?;
-            let chunk = self.buffer[start..start + length].to_vec();
-            start += length;
-            self.size += length as u64;
-            pipeline.submit(chunk, BlobKind::Data, Some((self.state.clone(), self.state.reserve())), permit);
+            let end = start + length;
+            if start == 0 && self.buffer.len() - end <= length {
+                // The chunk keeps its place; what follows it is less to copy.
+                let mut rest = pipeline.spare_chunks.take();
+                rest.extend_from_slice(&self.buffer[end..]);
+                self.buffer.truncate(end);
+                let chunk = std::mem::replace(&mut self.buffer, rest);
+                self.submit(chunk).await?;
+            } else {
+                let mut chunk = pipeline.spare_chunks.take();
+                chunk.extend_from_slice(&self.buffer[start..end]);
+                self.submit(chunk).await?;
+                start = end;
+            }
         }
         if start > 0 {
             self.buffer.drain(..start);
@@ -205,10 +216,19 @@ impl FileWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let pipeline = self.writer.pipeline().clone();
-        let permit = pipeline.room(self.buffer.len()).await?;
-        let chunk = self.buffer.clone();
-        self.buffer.clear();
+        let chunk = std::mem::take(&mut self.buffer);
+        self.submit(chunk).await
+    }
+
+    /// Hands a chunk on, once there is room for it.
+    async fn submit(&mut self, mut chunk: Vec<u8>) -> Result<()> {
+        let pipeline = self.writer.pipeline();
+        // The memory that it takes counts as in flight, so that must not be much more than its bytes.
+        if chunk.capacity() > MOST_SLACK && chunk.capacity() / 4 > chunk.len() {
+            let small = chunk.as_slice().to_vec();
+            pipeline.spare_chunks.give(std::mem::replace(&mut chunk, small));
+        }
+        let permit = pipeline.room(chunk.capacity()).await?;
         self.size += chunk.len() as u64;
         pipeline.submit(chunk, BlobKind::Data, Some((self.state.clone(), self.state.reserve())), permit);
         Ok(())

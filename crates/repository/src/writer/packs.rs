@@ -93,6 +93,7 @@ impl Pipeline {
                 full.push(std::mem::take(&mut *open));
             }
             if open.bytes.capacity() == 0 {
+                open.bytes = self.spare_packs.take();
                 open.bytes.reserve(sealed.bytes.len().max(self.options.pack_size / 4));
             }
             let offset = u32::try_from(open.bytes.len()).map_err(too_large)?;

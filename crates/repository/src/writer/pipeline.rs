@@ -14,12 +14,15 @@ use crate::writer::packs::Permit;
 use crate::writer::queue::Queue;
 use crate::writer::roles::Roles;
 use crate::writer::seal::{Plain, Sealer};
+use crate::writer::spare::Spare;
 use crate::writer::target::{Mask, Target};
 use crate::{BlobId, Lock, Repository, RepositoryError, Result, WriterOptions, sync};
 
 const LEAST_IN_FLIGHT: usize = 64 << 20;
 /// What a job holds at least, so that tiny blobs do not make a long queue.
 const LEAST_PERMITS: usize = 1 << 10;
+/// Memory of chunks that is kept for the next ones.
+const SPARE_CHUNKS: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -29,6 +32,9 @@ pub(super) struct Pipeline {
     pub(super) options: WriterOptions,
     pub(super) gear: Box<Gear>,
     pub(super) queue: Queue<Job>,
+    pub(super) spare_chunks: Spare,
+    /// Of one pack.
+    pub(super) spare_packs: Spare,
     /// Bytes of file content that were cut into blobs.
     pub(super) bytes_in: AtomicU64,
     pub(super) started: jiff::Timestamp,
@@ -98,6 +104,8 @@ impl Pipeline {
                 .collect(),
             gear: chunker::gear(polynomial),
             queue: Queue::new(),
+            spare_chunks: Spare::new(SPARE_CHUNKS),
+            spare_packs: Spare::new(pack_size + pack_size / 2),
             bytes_in: AtomicU64::new(0),
             started: jiff::Timestamp::now(),
             budget: Arc::new(Semaphore::new(in_flight)),
@@ -278,6 +286,9 @@ impl Pipeline {
             && file.set(place, id)
         {
             self.tell();
+        }
+        if kind == BlobKind::Data {
+            self.spare_chunks.give(data);
         }
         drop(pending);
         Ok(())

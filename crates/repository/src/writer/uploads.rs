@@ -40,8 +40,12 @@ impl Pipeline {
         }
         target.lock.confirm_now_and_then().await?;
         let FullPack { id, bytes, blobs, room } = pack;
-        put_new(&*target.repository.shared.store, &layout::pack(id), Bytes::from(bytes)).await?;
+        let bytes = Bytes::from(bytes);
+        put_new(&*target.repository.shared.store, &layout::pack(id), bytes.clone()).await?;
         drop(room);
+        if let Ok(bytes) = bytes.try_into_mut() {
+            self.spare_packs.give(bytes.into());
+        }
         let due = {
             let mut unindexed = sync::lock(&target.unindexed);
             unindexed.packs.push((id, blobs));
