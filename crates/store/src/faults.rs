@@ -216,6 +216,10 @@ impl Store for Faults {
         self.run(Operation::Size, key, self.inner.modified(key)).await
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         self.run(Operation::List, prefix, self.inner.list(prefix)).await
     }

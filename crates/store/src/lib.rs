@@ -75,6 +75,11 @@ pub trait Store: Send + Sync + Debug {
         Ok(None)
     }
 
+    /// Whether a list shows whatever anybody had put before it began. Storage of which that is not known may show it late.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
+
     /// All objects below a folder such as `data/` (or `""` for all), recursively, in the order of their keys. A folder
     /// that does not exist is empty.
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError>;

@@ -90,6 +90,10 @@ impl Store for Limits {
         self.inner.modified(key).await
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         self.inner.list(prefix).await
     }

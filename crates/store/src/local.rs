@@ -99,6 +99,10 @@ impl Store for Local {
         self.blocking(Operation::Size, key, |path| fs::metadata(path)?.modified()).await.map(Some)
     }
 
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         key::check_prefix(prefix)?;
         let folder = self.root.join(prefix);

@@ -77,6 +77,10 @@ impl Store for Memory {
         Ok(self.objects().get(key).map(|(_, written)| *written))
     }
 
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         key::check_prefix(prefix)?;
         Ok(self

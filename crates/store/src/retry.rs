@@ -127,6 +127,10 @@ impl Store for Retry {
         self.again(|| self.inner.modified(key)).await
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         self.again(|| self.inner.list(prefix)).await
     }
