@@ -29,9 +29,13 @@ pub struct Binaries {
 impl Binaries {
     /// The programs in a directory; `None` when neither a server nor pg_dump is there and runs.
     pub fn in_dir(dir: &Path) -> Option<Self> {
+        Self::asking(dir, ["postgres", "pg_dump"])
+    }
+
+    /// The same; the first of the programs that is there tells the version.
+    fn asking(dir: &Path, programs: [&str; 2]) -> Option<Self> {
         let has = |program: &str| is_program(&dir.join(program));
-        let version =
-            ["postgres", "pg_dump"].into_iter().find_map(|program| version_of(&dir.join(program)))?;
+        let version = programs.into_iter().find_map(|program| version_of(&dir.join(program)))?;
         let version_num = crate::connection::version_number(&version);
         Some(Self {
             dir: dir.to_owned(),
@@ -54,15 +58,26 @@ impl Binaries {
 /// All that is found, newest version first; the same version in the order of the search: `BASEKEEP_POSTGRES_BIN`
 /// (directories separated by colons), `PATH`, the places where packages put them.
 pub fn find(env: &Environment) -> Vec<Binaries> {
+    find_asking(env, ["postgres", "pg_dump"])
+}
+
+/// All directories are asked at once: a server takes longest to say its version, and each backup asks.
+fn find_asking(env: &Environment, programs: [&str; 2]) -> Vec<Binaries> {
     let mut seen = Vec::new();
-    let mut found = Vec::new();
-    for dir in directories(env) {
-        let Ok(real) = dir.canonicalize() else { continue };
-        if !seen.contains(&real) {
-            found.extend(Binaries::in_dir(&dir));
+    let mut dirs = directories(env);
+    dirs.retain(|dir| {
+        let Ok(real) = dir.canonicalize() else { return false };
+        let new = !seen.contains(&real);
+        if new {
             seen.push(real);
         }
-    }
+        new
+    });
+    let mut found: Vec<Binaries> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            dirs.iter().map(|dir| scope.spawn(move || Binaries::asking(dir, programs))).collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    });
     found.sort_by_key(|b| Reverse(b.version_num));
     found
 }
@@ -157,7 +172,7 @@ impl NoPgDump {
 
 /// The pg_dump for a server of this version (150018): the same major version, else the nearest newer one.
 pub fn find_pg_dump(env: &Environment, server_version_num: u32) -> Result<PgDump, NoPgDump> {
-    choose_pg_dump(&find(env), server_version_num / 10_000)
+    choose_pg_dump(&find_asking(env, ["pg_dump", "postgres"]), server_version_num / 10_000)
 }
 
 fn choose_pg_dump(binaries: &[Binaries], server_major: u32) -> Result<PgDump, NoPgDump> {
