@@ -12,6 +12,7 @@ mod ddl;
 mod drill;
 mod files;
 mod forget;
+mod incremental;
 mod listing;
 mod repair;
 mod replicas;

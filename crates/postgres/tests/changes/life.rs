@@ -109,16 +109,20 @@ impl Life {
 
     /// What the backup has stored: sometimes somebody changed a type while it read, and it shows in the text.
     async fn stored(&mut self, now: Sight) -> Sight {
-        if !self.random.chance(6) {
+        if !self.random.chance(10) {
             return now;
         }
-        for _ in 0..3 {
-            let sql = statements::types(&mut self.random);
-            let result = self.maintainer.execute(&sql).await;
-            self.note("while the backup reads", &sql, &result);
-        }
+        let [rename, back] = statements::label(&mut self.random);
+        let result = self.maintainer.execute(&rename).await;
+        self.note("while the backup reads", &rename, &result);
         let tables = now.tables.values().map(|seen| seen.table.clone()).collect();
-        sight::read(&mut self.reader, now.facts.clone(), tables, Some(&now), &mut self.random).await
+        let stored =
+            sight::read(&mut self.reader, now.facts.clone(), tables, Some(&now), &mut self.random).await;
+        if self.random.chance(50) {
+            let result = self.maintainer.execute(&back).await;
+            self.note("afterwards", &back, &result);
+        }
+        stored
     }
 
     async fn act(&mut self) {

@@ -177,7 +177,10 @@ pub(crate) fn definition(random: &mut Random, table: &str, other: &str) -> Strin
             format!("ALTER TABLE {t} ADD COLUMN {c} {what}")
         }
         3..=4 => format!("ALTER TABLE {t} DROP COLUMN {c}"),
-        5 => format!("ALTER TABLE {t} DROP COLUMN IF EXISTS {c}, ADD COLUMN {c} int DEFAULT 9"),
+        5 => {
+            let default = random.pick(&["", " DEFAULT 9"]);
+            format!("ALTER TABLE {t} DROP COLUMN IF EXISTS {c}, ADD COLUMN {c} int{default}")
+        }
         6 => format!("ALTER TABLE {t} RENAME COLUMN {c} TO {d}"),
         7 => format!(
             "ALTER TABLE {t} RENAME COLUMN {c} TO swap; ALTER TABLE {t} RENAME COLUMN {d} TO {c}; \
@@ -238,9 +241,10 @@ pub(crate) fn definition(random: &mut Random, table: &str, other: &str) -> Strin
     }
 }
 
+const LABELS: [&str; 5] = ["sad", "ok", "fine", "glad", "blue"];
+
 /// Changes a type. Takes no lock on the tables that use it.
 pub(crate) fn types(random: &mut Random) -> String {
-    const LABELS: [&str; 5] = ["sad", "ok", "fine", "glad", "blue"];
     match random.below(7) {
         0..=3 => {
             format!("ALTER TYPE m.mood RENAME VALUE '{}' TO '{}'", random.pick(&LABELS), random.pick(&LABELS))
@@ -262,4 +266,11 @@ pub(crate) fn types(random: &mut Random) -> String {
             random.pick(&["SET DEFAULT 1", "SET NOT NULL", "DROP NOT NULL", "ADD CHECK (VALUE > -100)"])
         ),
     }
+}
+
+/// Renames a label, and the way back.
+pub(crate) fn label(random: &mut Random) -> [String; 2] {
+    let (one, other) = (random.pick(&LABELS), random.pick(&LABELS));
+    let rename = |from, to| format!("ALTER TYPE m.mood RENAME VALUE '{from}' TO '{to}'");
+    [rename(one, other), rename(other, one)]
 }
