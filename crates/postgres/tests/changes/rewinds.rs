@@ -16,7 +16,7 @@ const TABLE: &str =
 /// A snapshot of the database and everything in it.
 pub(crate) async fn look(client: &mut Client) -> Sight {
     let facts = sight::begin(client).await;
-    let tables = sight::tables(client).await;
+    let tables = sight::tables(client).await.unwrap();
     assert!(sight::lock(client, &tables).await);
     sight::read(client, facts, tables, None, &mut Random::new(1)).await
 }

@@ -55,8 +55,13 @@ pub(crate) async fn begin(client: &mut Client) -> SourceSnapshot {
 }
 
 /// The tables that the snapshot sees. Waits for those who have one of them locked exclusively, since their sizes are asked.
-pub(crate) async fn tables(client: &mut Client) -> Vec<Table> {
-    read_catalog(client).await.unwrap().tables
+/// `None` when a definition changed after the snapshot so that the server cannot print it: start again.
+pub(crate) async fn tables(client: &mut Client) -> Option<Vec<Table>> {
+    match read_catalog(client).await {
+        Ok(catalog) => Some(catalog.tables),
+        Err(error) if error.sqlstate() == Some("XX000") => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Locks the tables; false when a table moved away between the snapshot and the lock: start again.
