@@ -46,7 +46,7 @@ pub(super) async fn run(
         work;
     let run = Arc::new(Run {
         repository: repository.clone(),
-        connections: Connections::new(target.clone(), &setup),
+        connections: Connections::new(target.clone(), &setup, jobs),
         outcomes: Outcomes::new(steps.len(), observer.clone()),
         counters: Counters::default(),
         steps,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use basekeep_postgres::{CancelToken, Client, ConnectOptions, Error};
 
 /// Settings of ours after pg_restore's. Values that a role or a managed service limits are raised only where they exist;
-/// commits need not wait for the disk, since the last one does; index builds get memory; a superuser's new log files are not
+/// commits need not wait for the disk, since the last one does; a superuser's new log files are not
 /// written with zeros before they are written with the log.
 const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
      WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
@@ -17,10 +17,22 @@ const SETTINGS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_c
     SET DateStyle = 'ISO';
     SET IntervalStyle = 'postgres';
     SET extra_float_digits = 3;
-    SELECT pg_catalog.set_config('maintenance_work_mem', '262144', false) FROM pg_catalog.pg_settings
-     WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144;
     SELECT pg_catalog.set_config('wal_init_zero', 'off', false) FROM pg_catalog.pg_roles
      WHERE rolname = CURRENT_USER AND rolsuper";
+
+/// Memory for index builds of all connections together, and the most and the least of one; KiB.
+const SORT_MEMORY: usize = 1 << 20;
+const SORT_MEMORY_EACH: std::ops::RangeInclusive<usize> = 64 << 10..=256 << 10;
+
+/// Gives index builds their share of the memory, where the session does not have more.
+fn sort_memory_sql(connections: usize) -> String {
+    let (least, most) = (*SORT_MEMORY_EACH.start(), *SORT_MEMORY_EACH.end());
+    let each = (SORT_MEMORY / connections.max(1)).clamp(least, most);
+    format!(
+        "SELECT pg_catalog.set_config('maintenance_work_mem', '{each}', false) FROM pg_catalog.pg_settings
+          WHERE name = 'maintenance_work_mem' AND setting::bigint < {each}"
+    )
+}
 
 /// Keeps index builds from taking cores that other connections use, and lets them.
 pub(super) const ONE_CORE: &str = "SET max_parallel_maintenance_workers = 0";
@@ -40,12 +52,13 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Connections {
     options: ConnectOptions,
     setup: Vec<String>,
+    sort_memory: String,
     tokens: Mutex<Vec<CancelToken>>,
 }
 
 impl Connections {
-    /// `setup` is pg_restore's session setup for the archive.
-    pub(super) fn new(options: ConnectOptions, setup: &str) -> Self {
+    /// `setup` is pg_restore's session setup for the archive; so many connections work at once.
+    pub(super) fn new(options: ConnectOptions, setup: &str, connections: usize) -> Self {
         // One statement a line, so that a setting which the target does not know can be left out.
         let setup = setup
             .split_inclusive(";\n")
@@ -53,7 +66,7 @@ impl Connections {
             .filter(|s| !s.is_empty())
             .map(str::to_owned)
             .collect();
-        Self { options, setup, tokens: Mutex::default() }
+        Self { options, setup, sort_memory: sort_memory_sql(connections), tokens: Mutex::default() }
     }
 
     /// The options of the target's database.
@@ -78,6 +91,7 @@ impl Connections {
             }
         }
         client.execute(SETTINGS).await?;
+        client.execute(&self.sort_memory).await?;
         Ok(client)
     }
 
@@ -108,4 +122,17 @@ pub(super) fn is_lost(error: &Error) -> bool {
     use basekeep_postgres::ErrorClass::{LostConnection, Unreachable};
     let fatal = matches!(error, Error::Server(e) if matches!(e.severity.as_str(), "FATAL" | "PANIC"));
     fatal || matches!(error.class(), LostConnection | Unreachable) || matches!(error, Error::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sort_memory_sql;
+
+    #[test]
+    fn connections_share_the_memory_for_index_builds() {
+        let cases = [(1, "'262144'"), (4, "'262144'"), (8, "'131072'"), (64, "'65536'")];
+        for (connections, each) in cases {
+            assert!(sort_memory_sql(connections).contains(each), "{connections}");
+        }
+    }
 }
