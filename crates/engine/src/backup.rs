@@ -138,7 +138,8 @@ pub async fn backup_to(
 ) -> Result<BackupReport, EngineError> {
     check_name(&source.name)?;
     if options.dry_run {
-        let (plan, _leader, _) = interrupt.guard(plan::plan(source, options, &observer)).await?;
+        let plan = async { plan::plan(source, options, &observer).await.map_err(Stopped::into_error) };
+        let (plan, _leader, _) = interrupt.guard(plan).await?;
         let manifest = finish::expected(&plan, source);
         return Ok(BackupReport { snapshot: None, manifest, replicas: Vec::new() });
     }

@@ -331,3 +331,31 @@ async fn a_server_without_connections_left_is_read_by_the_leading_one() {
     run(&database.url(), "DROP OWNED BY few_connections; DROP ROLE few_connections");
     assert_eq!(report.unwrap().manifest.totals.rows, 160);
 }
+
+/// Functions of the server fail on objects that are gone, while the catalog is read too.
+#[tokio::test]
+async fn tables_that_come_and_go_all_the_time_start_a_backup_again() {
+    let cluster = TestCluster::shared(15);
+    let database = database(&cluster).await;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stopped, mut client) = (stop.clone(), database.client().await);
+    let others = tokio::spawn(async move {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let come = "CREATE TABLE one_side (x int PRIMARY KEY); CREATE TABLE other_side (x int REFERENCES one_side)";
+            client.execute(come).await.unwrap();
+            client.execute("DROP TABLE other_side, one_side").await.unwrap();
+        }
+    });
+    for _ in 0..5 {
+        let repository = support::repository().await;
+        let events = Arc::new(support::Events::default());
+        let options = options(OnTableChange::Restart);
+        let observer: Arc<dyn Observer> = events.clone();
+        match backup(&repository, &source(&database), &options, observer, &Interrupt::never()).await {
+            Ok(report) => assert!(report.manifest.tables.iter().any(|t| t.name == "first" && t.rows == 100)),
+            Err(error) => assert!(error.message().contains("times in a row"), "{error}"),
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    others.await.unwrap();
+}

@@ -32,6 +32,9 @@ const CHUNK_LARGE: usize = 4 << 20;
 /// `lock_not_available`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
+/// `internal_error` ("cache lookup failed"), `undefined_table`, `undefined_object`, `invalid_schema_name`, `undefined_column`.
+const GONE: [&str; 5] = ["XX000", "42P01", "42704", "3F000", "42703"];
+
 /// Everything known before the first row is read.
 pub(super) struct Plan {
     pub(super) time: Timestamp,
@@ -65,7 +68,7 @@ pub(super) async fn plan(
     source: &Source,
     options: &BackupOptions,
     observer: &Arc<dyn Observer>,
-) -> Result<(Plan, Client, Opening), EngineError> {
+) -> Result<(Plan, Client, Opening), Stopped> {
     let began = Instant::now();
     let step = Step("plan");
     observer.event(Event::Began { step: step.clone() });
@@ -84,7 +87,11 @@ pub(super) async fn plan(
     let catalog = match read_catalog(&mut leader).await {
         Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
             refuse_blocked(&locked_tables(&source.connect).await.doing(connecting)?)?;
-            return Err(error).doing(|| "read the catalog");
+            return Err(error).doing(|| "read the catalog")?;
+        }
+        // Functions of the server look objects up as they are now, and fail where one is gone that the snapshot sees.
+        Err(error) if error.sqlstate().is_some_and(|state| GONE.contains(&state)) => {
+            return Err(Stopped::Moved(format!("the catalog changed while it was read ({error})")));
         }
         catalog => catalog.doing(|| "read the catalog")?,
     };
