@@ -43,7 +43,8 @@ impl Chain {
     async fn begin(major: u32) -> (Self, Client) {
         let seed = std::env::var("BASEKEEP_SEED").map_or(u64::from(major), |text| text.parse().unwrap());
         let mut random = Random::new(seed);
-        let database = TestCluster::shared(major).create_database();
+        // Of its own: what runs in other tests' databases would keep the oldest transaction from moving on.
+        let database = TestCluster::private(major, &[]).create_database();
         let mut client = database.client().await;
         let (sql, tables) = statements::tables(&mut random);
         client.execute("SET lock_timeout = '1ms'; SET client_min_messages = error").await.unwrap();
@@ -73,7 +74,7 @@ impl Chain {
     async fn back_up(&self, repository: &Repository, reading: Reading) -> Manifest {
         let options = BackupOptions {
             reading,
-            range_bytes: Some(16 << 10),
+            range_bytes: Some(8 << 10),
             environment: Some(programs(self.database.cluster().server().major)),
             ..BackupOptions::default()
         };
@@ -143,9 +144,8 @@ async fn a_chain_holds_what_full_backups_hold(major: u32) {
     for number in 1..=CHAIN {
         // A transaction that each backup finds open, and that commits before the next one.
         let table = *chain.random.pick(&chain.tables);
-        let late = format!(
-            "SET lock_timeout = '1ms'; BEGIN; UPDATE m.{table} SET v = 'late' WHERE id % 40 = {number}"
-        );
+        let late =
+            format!("SET lock_timeout = '1ms'; BEGIN; UPDATE m.{table} SET v = 'late' WHERE id = {number}");
         if open.execute(&late).await.is_err() {
             open.execute("ROLLBACK").await.unwrap();
         }
@@ -159,7 +159,7 @@ async fn a_chain_holds_what_full_backups_hold(major: u32) {
             chain.forget_parents().await;
         }
     }
-    assert!(taken_over > ranges / 5 && taken_over < ranges, "{taken_over} of {ranges}");
+    assert!(taken_over > ranges / 10 && taken_over < ranges, "{taken_over} of {ranges}");
     chain.act(&mut client).await;
     let manifest = chain.compare().await;
     let target = chain.database.cluster().create_database();

@@ -19,7 +19,7 @@ use super::parent::Parent;
 use super::rows::RANGE_BYTES;
 use super::settings::{Jobs, Pace};
 use super::watch::{self, Opening};
-use super::{BackupOptions, Source};
+use super::{BackupOptions, Source, Stopped};
 use crate::stored::manifest::{Missing, Warning};
 use crate::words::counted;
 use crate::{EngineError, ErrorKind, Event, Observer, ResultExt, Step};
