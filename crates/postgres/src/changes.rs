@@ -7,6 +7,7 @@
 //! ([`comparable`]). Where any of this is not known, the answer is to read.
 
 mod continuity;
+mod survey;
 mod token;
 
 use crate::catalog::Table;
@@ -14,6 +15,7 @@ use crate::{Client, Error};
 use std::ops::Range;
 
 pub use continuity::{Continuity, Moment, continues};
+pub use survey::{RangeBefore, Verdict, survey};
 pub use token::{Tokens, renew};
 
 /// The answer of [`continues`]: transactions from this 64-bit id on may have changed what the earlier snapshot saw.

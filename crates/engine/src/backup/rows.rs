@@ -8,6 +8,7 @@ mod lane;
 pub(super) mod pace;
 mod reader;
 mod split;
+mod survey;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 use basekeep_postgres::{Client, Digest};
 use basekeep_repository::{BlobId, Writer};
+
+use tokio::sync::Notify;
 
 use self::pace::Throttle;
 use self::split::{Item, largest_first, split};
@@ -56,6 +59,11 @@ struct Reading<'a> {
     alone: AtomicUsize,
     counters: Counters,
     queue: Mutex<VecDeque<Item>>,
+    /// Tables that are scanned before their ranges become work, how many of them are being scanned, and the news when one
+    /// has been.
+    surveys: Mutex<VecDeque<Vec<Item>>>,
+    surveying: AtomicUsize,
+    more: Notify,
     /// Ranges of tables that only the leading connection can still lock.
     for_the_leader: Mutex<Vec<Item>>,
     results: Mutex<Vec<Vec<Option<ReadRange>>>>,
@@ -76,22 +84,28 @@ pub(super) async fn read(
     let started = Instant::now();
     observer.event(Event::Began { step: Step("rows") });
     let tables = &plan.catalog.tables;
-    let split = split(tables, &plan.takeover, plan.range_bytes);
+    let mut split = split(tables, &plan.takeover, plan.range_bytes);
+    let (results, open) =
+        (split.iter().map(|items| vec![None; items.len()]).collect(), split.iter().map(Vec::len).collect());
+    let items = split.iter().map(Vec::len).sum();
+    let surveys = survey::surveys(tables, &plan.takeover, &mut split);
     let reading = Reading {
         plan,
         writer,
         throttle,
         alone: AtomicUsize::new(lane::NOBODY),
         counters: Counters::default(),
-        results: Mutex::new(split.iter().map(|items| vec![None; items.len()]).collect()),
-        open: Mutex::new(split.iter().map(Vec::len).collect()),
+        results: Mutex::new(results),
+        open: Mutex::new(open),
+        surveys: Mutex::new(surveys),
+        surveying: AtomicUsize::new(0),
+        more: Notify::new(),
         queue: Mutex::new(largest_first(tables, split)),
         for_the_leader: Mutex::default(),
         compared: AtomicU64::new(0),
         differing: Mutex::default(),
     };
     let expected: u64 = tables.iter().map(|t| t.pages * u64::from(t.block_size)).sum();
-    let items = lock(&reading.queue).len();
     let work = async {
         let lanes = (0..plan.jobs.min(items)).map(|number| reading.lane(number));
         futures::future::try_join_all(lanes).await?;

@@ -63,6 +63,12 @@ impl Table {
         )
     }
 
+    /// How many rows the snapshot sees in a range of blocks, one row.
+    pub fn count_sql(&self, blocks: Range<u64>) -> String {
+        let name = quote_qualified(&self.schema, &self.name);
+        format!("SELECT pg_catalog.count(*) FROM ONLY {name} WHERE {}", in_blocks(&blocks))
+    }
+
     fn column_list(&self) -> String {
         let names: Vec<String> = self.copied_columns().map(|column| quote_identifier(&column.name)).collect();
         names.join(", ")

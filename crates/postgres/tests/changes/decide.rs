@@ -3,7 +3,9 @@
 use super::sight::{Seen, Sight};
 use basekeep_postgres::Client;
 use basekeep_postgres::catalog::Table;
-use basekeep_postgres::changes::{Continuity, Moment, TableBefore, comparable, continues, probe};
+use basekeep_postgres::changes::{
+    Continuity, Moment, RangeBefore, Since, TableBefore, Verdict, comparable, continues, probe, survey,
+};
 use basekeep_postgres::session::SourceSnapshot;
 
 /// What a backup keeps of its snapshot.
@@ -46,5 +48,30 @@ pub(crate) async fn unchanged(
         let found = probe(client, table, range.blocks.clone(), since).await.unwrap();
         unchanged.push(found.unchanged(range.rows));
     }
+    agrees_with_a_survey(client, seen, table, since, &unchanged).await;
     Ok(unchanged)
+}
+
+/// One scan of the whole table says nothing else than a look at each range.
+async fn agrees_with_a_survey(
+    client: &mut Client,
+    seen: &Seen,
+    table: &Table,
+    since: Since,
+    unchanged: &[bool],
+) {
+    let before = |range: &super::sight::Range| RangeBefore { blocks: range.blocks.clone(), rows: range.rows };
+    let before: Vec<RangeBefore> = seen.ranges.iter().map(before).collect();
+    let verdicts = survey(client, table, &before, since).await.unwrap();
+    assert_eq!(verdicts.len(), unchanged.len());
+    for (verdict, unchanged) in verdicts.iter().zip(unchanged) {
+        match verdict {
+            Verdict::Unchanged => assert!(unchanged, "{verdicts:?}"),
+            Verdict::Changed => assert!(!unchanged, "{verdicts:?}"),
+            Verdict::Unknown => {}
+        }
+    }
+    if unchanged.iter().all(|unchanged| *unchanged) {
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Unchanged), "{verdicts:?}");
+    }
 }

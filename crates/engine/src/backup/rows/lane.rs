@@ -1,7 +1,7 @@
 //! One connection's life: it joins the snapshot, takes ranges until there are none, and keeps each table's lock only while it
 //! reads that table.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use basekeep_postgres::{Client, session};
@@ -44,7 +44,35 @@ impl Reading<'_> {
             {
                 tokio::time::sleep(REST).await;
             }
-            let Some(work) = self.take() else { break };
+            if let Some(items) = self.next_survey() {
+                let table = items.first().map(|item| item.table);
+                locked = None;
+                let left = match table {
+                    Some(table) if self.lock_table(&mut client, table).await? => {
+                        locked = Some(table);
+                        let began = Instant::now();
+                        let left = self.survey(&mut client, &items).await?;
+                        self.throttle.after_range(0, began.elapsed()).await;
+                        left
+                    }
+                    _ => {
+                        lock(&self.for_the_leader).extend(items);
+                        Vec::new()
+                    }
+                };
+                self.surveyed(left);
+                continue;
+            }
+            // Before the last look: what a survey leaves over later is not missed.
+            let more = self.more.notified();
+            let Some(work) = self.take() else {
+                if self.surveying.load(SeqCst) == 0 && lock(&self.queue).is_empty() {
+                    break;
+                }
+                // Whoever surveys may fail, and then all of us end; it may also have ended just now.
+                let _ = tokio::time::timeout(REST, more).await;
+                continue;
+            };
             match work {
                 Work::Tables(items) => {
                     locked = None;
@@ -75,7 +103,8 @@ impl Reading<'_> {
     pub(super) async fn left_over(&self, leader: &mut Client) -> Result<(), Stopped> {
         let refused = std::mem::take(&mut *lock(&self.for_the_leader));
         let untouched = std::mem::take(&mut *lock(&self.queue));
-        for item in refused.into_iter().chain(untouched) {
+        let not_surveyed = std::mem::take(&mut *lock(&self.surveys)).into_iter().flatten();
+        for item in refused.into_iter().chain(untouched).chain(not_surveyed) {
             let began = Instant::now();
             let range = self.item(leader, item).await?;
             let bytes = range.digest.bytes;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use basekeep_postgres::changes::Verdict;
 use basekeep_postgres::{Client, CopyOut, Digest, changes};
 use basekeep_repository::FileWriter;
 
@@ -22,8 +23,15 @@ impl Reading<'_> {
         let table = &self.plan.catalog.tables[item.table];
         let blocks = item.first_block..item.end_block.unwrap_or(u64::MAX);
         let doing = || format!("look for changes of {}", display_name(table));
-        let seen = changes::probe(client, table, blocks, since).await.doing(doing)?;
-        if !seen.unchanged(known.digest.rows) {
+        let unchanged = match item.verdict {
+            Verdict::Unchanged => true,
+            Verdict::Changed => false,
+            Verdict::Unknown => {
+                let seen = changes::probe(client, table, blocks, since).await.doing(doing)?;
+                seen.unchanged(known.digest.rows)
+            }
+        };
+        if !unchanged {
             return self.range(client, item).await;
         }
         if !item.compare

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use basekeep_postgres::catalog::Table;
+use basekeep_postgres::changes::Verdict;
 use rand::seq::index;
 
 use crate::backup::changed::{Known, Takeover, sample_size};
@@ -20,6 +21,8 @@ pub(super) struct Item {
     pub(super) end_block: Option<u64>,
     /// Read it although it is found unchanged, and compare.
     pub(super) compare: bool,
+    /// What a survey of its table has told.
+    pub(super) verdict: Verdict,
 }
 
 /// All work, by table; some of the known ranges, picked at random, are to be compared.
@@ -39,8 +42,10 @@ pub(super) fn split(tables: &[Table], takeover: &Takeover, range_bytes: u64) -> 
 /// scan a range of blocks.
 fn ranges(number: usize, table: &Table, takeover: &Takeover, range_bytes: u64) -> Vec<Item> {
     let each = blocks_each(table, range_bytes);
-    let item =
-        |range, first_block, end_block| Item { table: number, range, first_block, end_block, compare: false };
+    let item = |range, first_block, end_block| {
+        let verdict = Verdict::Unknown;
+        Item { table: number, range, first_block, end_block, compare: false, verdict }
+    };
     let mut items: Vec<Item> = match takeover.tables.get(number) {
         Some(Known::Ranges(known)) => {
             known.iter().enumerate().map(|(n, range)| item(n, range.first_block, range.end_block)).collect()
