@@ -341,9 +341,14 @@ async fn tables_that_come_and_go_all_the_time_start_a_backup_again() {
     let (stopped, mut client) = (stop.clone(), database.client().await);
     let others = tokio::spawn(async move {
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            let come = "CREATE TABLE one_side (x int PRIMARY KEY); CREATE TABLE other_side (x int REFERENCES one_side)";
-            client.execute(come).await.unwrap();
-            client.execute("DROP TABLE other_side, one_side").await.unwrap();
+            let come = "CREATE TABLE IF NOT EXISTS one_side (x int PRIMARY KEY);
+                CREATE TABLE IF NOT EXISTS other_side (x int REFERENCES one_side)";
+            for sql in [come, "DROP TABLE IF EXISTS other_side, one_side"] {
+                // It locks the two in another order than the backup, so that they may wait for each other.
+                if let Err(error) = client.execute(sql).await {
+                    assert_eq!(error.sqlstate(), Some("40P01"), "{error}");
+                }
+            }
         }
     });
     for _ in 0..5 {

@@ -58,6 +58,11 @@ impl Watch {
                 Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => {
                     return Err(self.locked_out(&blockers).into());
                 }
+                Err(error) if error.sqlstate() == Some(DEADLOCK) => {
+                    return Err(
+                        self.changed("a migration and the backup waited for each other's locks".into())
+                    );
+                }
                 Err(error) => return Err(EngineError::from(error).within("lock the tables").into()),
             }
         }
@@ -214,6 +219,9 @@ impl Plan {
 fn altered() -> Reason {
     Reason::Definition("it was altered, dropped or renamed after the snapshot was taken".into())
 }
+
+/// `deadlock_detected`: a migration locks tables in another order than we do.
+const DEADLOCK: &str = "40P01";
 
 /// undefined_table, undefined_schema.
 fn is_gone(error: &Error) -> bool {
