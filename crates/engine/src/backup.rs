@@ -138,7 +138,8 @@ pub async fn backup_to(
 ) -> Result<BackupReport, EngineError> {
     check_name(&source.name)?;
     if options.dry_run {
-        let plan = async { plan::plan(source, options, &observer).await.map_err(Stopped::into_error) };
+        let plan =
+            async { plan::plan(source, options, &observer).await.map_err(|stopped| stopped.into_error(1)) };
         let (plan, _leader, _) = interrupt.guard(plan).await?;
         let manifest = finish::expected(&plan, source);
         return Ok(BackupReport { snapshot: None, manifest, replicas: Vec::new() });
@@ -204,7 +205,7 @@ impl Work<'_> {
                     });
                 }
                 Err(stopped) => {
-                    let error = stopped.into_error();
+                    let error = stopped.into_error(ATTEMPTS);
                     let failures = writer.failures();
                     // One failed, and those that are left lack something that only it had.
                     let go_on = failures.iter().any(Option::is_some) && failures.iter().any(Option::is_none);
@@ -352,14 +353,16 @@ impl From<EngineError> for Stopped {
 }
 
 impl Stopped {
-    fn into_error(self) -> EngineError {
+    /// After so many attempts.
+    fn into_error(self, attempts: usize) -> EngineError {
         match self {
             Self::Error(error) => error,
             Self::Differing(ranges) => {
                 EngineError::failed(format!("changed without a trace: {}", ranges.join(", ")))
                     .hint(HISTORY_HINT)
             }
-            Self::Moved(what) => EngineError::failed(format!("{what}, {ATTEMPTS} times in a row"))
+            Self::Moved(what) if attempts == 1 => EngineError::failed(what).hint("try again"),
+            Self::Moved(what) => EngineError::failed(format!("{what}, {attempts} times in a row"))
                 .hint("run the backup when no migration or TRUNCATE is running"),
         }
     }

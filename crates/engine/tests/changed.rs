@@ -5,6 +5,7 @@ use std::sync::Arc;
 use basekeep_engine::backup::{BackupOptions, BackupReport, ChangePolicy, Reading, Source, backup};
 use basekeep_engine::stored::manifest::Manifest;
 use basekeep_engine::{Event, Interrupt};
+use basekeep_postgres::ConnectOptions;
 use basekeep_postgres::changes::Continuity;
 use basekeep_repository::Repository;
 use basekeep_testkit::{TestCluster, TestDatabase};
@@ -33,13 +34,27 @@ impl Bench {
     }
 
     async fn run(&self, repository: &Repository, reading: Reading) -> (BackupReport, Vec<Event>) {
+        self.run_from(repository, reading, self.database.options()).await
+    }
+
+    async fn run_as(&self, role: &str) -> (BackupReport, Vec<Event>) {
+        let connect = self.database.options().with_user(role, None);
+        self.run_from(&self.repository, Reading::Changed, connect).await
+    }
+
+    async fn run_from(
+        &self,
+        repository: &Repository,
+        reading: Reading,
+        connect: ConnectOptions,
+    ) -> (BackupReport, Vec<Event>) {
         let options = BackupOptions {
             reading,
             range_bytes: Some(64 << 10),
             environment: Some(programs(self.database.cluster().server().major)),
             ..BackupOptions::default()
         };
-        let source = Source { changes: self.policy, ..Source::new("shop", self.database.options()) };
+        let source = Source { changes: self.policy, ..Source::new("shop", connect) };
         let events = Arc::new(Events::default());
         let report =
             backup(repository, &source, &options, events.clone(), &Interrupt::never()).await.unwrap();
@@ -170,6 +185,22 @@ async fn with_the_token_a_restarted_server_is_known_and_a_rewound_one_is_not() {
     bench.sql("UPDATE basekeep.continuity SET token = 'x', earlier = earlier[2:]").await;
     let rewound = reasons(&bench).await.unwrap();
     assert!(rewound.contains("put back to an earlier moment"), "{rewound}");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_write_the_token_backs_up_and_is_told() {
+    let mut bench = Bench::new(15, ORDERS).await;
+    bench.policy.continuity = Continuity::Token;
+    let role = format!("reader_of_{}", bench.database.name().replace('-', "_"));
+    bench.sql(&format!("CREATE ROLE \"{role}\" LOGIN; GRANT pg_read_all_data TO \"{role}\"")).await;
+    for _ in 0..2 {
+        let (report, events) = bench.run_as(&role).await;
+        let told = |event: &Event| matches!(event, Event::Warning { code, .. } if code == "no-token");
+        assert_eq!(events.iter().filter(|event| told(event)).count(), 1);
+        assert_eq!(report.manifest.totals.taken_over_bytes, 0, "without a token nothing is taken over");
+        assert_eq!(contents(&report.manifest)["public.orders"].0, 20000);
+    }
+    bench.sql(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await;
 }
 
 /// Files changed from outside, which no transaction id tells.

@@ -145,6 +145,9 @@ impl Catalog {
     }
 }
 
+/// `schema.relation`, where `n` and `c` are their rows.
+const RELATION_NAME: &str = "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)";
+
 /// Only what is looked up by its present state is in the text: names, and what types and functions are made of; and
 /// the storage of tables, since a snapshot sees one that was truncated or rewritten as empty. Array types and the row types of
 /// relations follow from others.
@@ -165,7 +168,7 @@ const CATALOGS: [Catalog; 7] = [
         kind: ObjectKind::Relation,
         oid: "c.oid",
         relation: "coalesce(i.indrelid, c.oid)",
-        name: "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)",
+        name: RELATION_NAME,
         text: "c.relname || '/' || c.relkind::text",
         seed: "c.oid::bigint + 4294967296 * c.relnamespace::bigint",
         from: "pg_catalog.pg_class c",
@@ -179,7 +182,7 @@ const CATALOGS: [Catalog; 7] = [
         kind: ObjectKind::Storage,
         oid: "c.oid",
         relation: "c.oid",
-        name: "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)",
+        name: RELATION_NAME,
         text: "c.relfilenode::text",
         seed: "c.oid::bigint",
         from: "pg_catalog.pg_class c",
@@ -191,7 +194,7 @@ const CATALOGS: [Catalog; 7] = [
         kind: ObjectKind::Relation,
         oid: "c.oid",
         relation: "coalesce(i.indrelid, c.oid)",
-        name: "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)",
+        name: RELATION_NAME,
         text: "a.attname || '/' || a.atttypmod",
         seed: "a.attnum * 4294967296 + a.atttypid::bigint",
         from: "pg_catalog.pg_attribute a",

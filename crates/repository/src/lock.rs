@@ -46,7 +46,7 @@ pub struct LockOptions {
     pub refresh: Duration,
     /// After how long without a refresh others may ignore it.
     pub stale: Duration,
-    /// How long to wait for locks that were made at the same moment, where the storage may show them late. Where a list
+    /// How long to wait for locks that were made at the same moment, where the storage may show them late (object storage, network mounts). Where a list
     /// shows everything, two who lock at once need not wait: at least one of them sees the other.
     pub settle: Duration,
 }

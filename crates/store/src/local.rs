@@ -65,6 +65,27 @@ impl Local {
     }
 }
 
+/// Whether a folder is on a file system that this machine alone writes to. Of network mounts a client may keep old lists.
+fn is_on_this_machine(folder: &Path) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use nix::sys::statfs::{self, statfs};
+        let alone = [
+            statfs::EXT4_SUPER_MAGIC,
+            statfs::XFS_SUPER_MAGIC,
+            statfs::BTRFS_SUPER_MAGIC,
+            statfs::TMPFS_MAGIC,
+            statfs::OVERLAYFS_SUPER_MAGIC,
+        ];
+        statfs(folder).is_ok_and(|found| alone.contains(&found.filesystem_type()))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 #[async_trait]
 impl Store for Local {
     async fn put(&self, key: &str, data: Bytes) -> Result<Put, StoreError> {
@@ -100,7 +121,7 @@ impl Store for Local {
     }
 
     fn lists_at_once(&self) -> bool {
-        true
+        is_on_this_machine(&self.root)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {

@@ -45,7 +45,7 @@ pub(super) fn database(version: u32) -> String {
     let collation_version = if version >= 150000 { "d.datcollversion" } else { "NULL" };
     format!(
         "SELECT d.oid, d.datname, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding),
-  d.datcollate, d.datctype, {provider}, {locale}, {rules}, {collation_version}, t.spcname, NULL,
+  d.datcollate, d.datctype, {provider}, {locale}, {rules}, {collation_version}, t.spcname,
   pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('block_size'),
   (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user), pg_catalog.pg_is_in_recovery()
 FROM pg_catalog.pg_database d

@@ -36,15 +36,15 @@ pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
             .map_err(|all: Vec<Rows>| Error::Protocol(format!("{} results for 9 catalog queries", all.len())))?;
 
     let database_row = database.one()?;
-    let superuser: bool = database_row.parse::<Option<bool>>(14)?.unwrap_or(false);
+    let superuser: bool = database_row.parse::<Option<bool>>(13)?.unwrap_or(false);
     let mut reader = Reader {
         circumstances: Circumstances {
             server_version: version,
             encoding: database_row.parse(3)?,
-            lc_monetary: database_row.parse(12)?,
+            lc_monetary: database_row.parse(11)?,
         },
-        in_recovery: database_row.parse(15)?,
-        block_size: database_row.parse(13)?,
+        in_recovery: database_row.parse(14)?,
+        block_size: database_row.parse(12)?,
         columns: columns::by_table(&columns)?,
         types: Types::read(&types)?,
         primary_keys: primary_keys

@@ -76,8 +76,8 @@ impl Client {
 
 impl CopyOut<'_> {
     /// Appends what has arrived (at most about 256 KiB) to `out`. False when the server has ended the COPY *properly*:
-    /// CopyDone, CommandComplete with as many rows as have arrived, ReadyForQuery (after the last COPY of a command). A broken connection is an error, never
-    /// an end.
+    /// CopyDone, CommandComplete with as many rows as have arrived, ReadyForQuery (after the last COPY of a command). A
+    /// broken connection is an error, never an end.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<bool, Error> {
         if self.ended {
             return Ok(false);

@@ -1,5 +1,7 @@
 //! Values of single types, from the text that the server writes to what its receive functions read.
 
+use std::str::FromStr;
+
 use super::{BinaryColumn, NotBinary};
 
 type Done = Result<(), NotBinary>;
@@ -33,29 +35,13 @@ pub(super) fn append(column: BinaryColumn, text: &[u8], out: &mut Vec<u8>) -> Do
             _ => return Err(NotBinary),
         },
         BinaryColumn::Float4 => {
-            let value = match text {
-                b"NaN" => f32::NAN,
-                b"Infinity" => f32::INFINITY,
-                b"-Infinity" => f32::NEG_INFINITY,
-                _ => {
-                    let value = decimal(text)?.parse::<f32>().map_err(|_| NotBinary)?;
-                    in_range(text, value.is_finite(), value == 0.0)?;
-                    value
-                }
-            };
+            let value: f32 = float(text)?;
+            in_range(text, value.is_finite(), value == 0.0)?;
             fixed(out, &value.to_be_bytes());
         }
         BinaryColumn::Float8 => {
-            let value = match text {
-                b"NaN" => f64::NAN,
-                b"Infinity" => f64::INFINITY,
-                b"-Infinity" => f64::NEG_INFINITY,
-                _ => {
-                    let value = decimal(text)?.parse::<f64>().map_err(|_| NotBinary)?;
-                    in_range(text, value.is_finite(), value == 0.0)?;
-                    value
-                }
-            };
+            let value: f64 = float(text)?;
+            in_range(text, value.is_finite(), value == 0.0)?;
             fixed(out, &value.to_be_bytes());
         }
         BinaryColumn::Numeric => numeric(text, out)?,
@@ -119,7 +105,19 @@ fn digit(byte: u8) -> Result<u8, NotBinary> {
     if digit < 10 { Ok(digit) } else { Err(NotBinary) }
 }
 
-/// A floating-point number as the server writes it: no names, no spaces.
+/// A floating-point number as the server writes it.
+fn float<T: FromStr>(text: &[u8]) -> Result<T, NotBinary> {
+    let text =
+        if is_named(text) { std::str::from_utf8(text).map_err(|_| NotBinary)? } else { decimal(text)? };
+    text.parse().map_err(|_| NotBinary)
+}
+
+/// The values without digits; Rust's names for them are the server's.
+fn is_named(text: &[u8]) -> bool {
+    matches!(text, b"NaN" | b"Infinity" | b"-Infinity")
+}
+
+/// The digits of a number: no names, no spaces.
 fn decimal(text: &[u8]) -> Result<&str, NotBinary> {
     let plain = text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-'));
     if !plain || text.first() == Some(&b'+') {
@@ -132,7 +130,7 @@ fn decimal(text: &[u8]) -> Result<&str, NotBinary> {
 fn in_range(text: &[u8], finite: bool, zero: bool) -> Done {
     let digits = text.split(|byte| *byte == b'e').next().unwrap_or_default();
     let lost = zero && digits.iter().any(|byte| matches!(byte, b'1'..=b'9'));
-    if finite && !lost { Ok(()) } else { Err(NotBinary) }
+    if (finite || is_named(text)) && !lost { Ok(()) } else { Err(NotBinary) }
 }
 
 fn uuid(text: &[u8], out: &mut Vec<u8>) -> Done {
