@@ -111,7 +111,7 @@ fn check(load: fn(&Cluster) -> bool, source_major: u32, dump_major: u32, newer: 
 /// deadlocks now and then, with pg_dump's own archives as well. Then another run is due.
 fn restore(cluster: &Cluster, major: u32, folder: &Path) {
     for attempt in 1.. {
-        cluster.psql("postgres", &["-c", "DROP DATABASE IF EXISTS target WITH (FORCE)"]);
+        set_target_aside(cluster);
         cluster.create_database("target");
         let mut restore = cluster.client("pg_restore", major, "target");
         let output = restore.args(["-j4", "--exit-on-error"]).arg(folder).output().unwrap();
@@ -121,6 +121,19 @@ fn restore(cluster: &Cluster, major: u32, folder: &Path) {
         }
         assert!(messages.contains("deadlock detected") && attempt < 10, "pg_restore {major}: {messages}");
     }
+}
+
+/// A database that holds a subscription cannot be dropped, so one that is there already gets another name.
+fn set_target_aside(cluster: &Cluster) {
+    let set_aside = "DO $$
+        DECLARE target oid;
+        BEGIN
+            FOR target IN SELECT oid FROM pg_database WHERE datname = 'target' LOOP
+                PERFORM pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = 'target';
+                EXECUTE format('ALTER DATABASE target RENAME TO aside_%s', target);
+            END LOOP;
+        END $$";
+    cluster.psql("postgres", &["-c", set_aside]);
 }
 
 fn small(cluster: &Cluster) -> bool {
