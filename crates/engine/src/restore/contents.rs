@@ -24,7 +24,7 @@ pub(crate) struct Contents {
     /// `None` with the reason when they cannot be read.
     pub(crate) globals: Result<Globals, String>,
     /// By the data file's name below the source's folder.
-    pub(super) ranges: Result<HashMap<String, Vec<ranges::Range>>, String>,
+    pub(crate) ranges: Result<HashMap<String, Vec<ranges::Range>>, String>,
     /// Blobs of each file in the archive's folder, by name.
     files: HashMap<String, Vec<BlobId>>,
 }
@@ -52,7 +52,7 @@ impl Contents {
     }
 
     /// The blobs of a file in the archive's folder.
-    pub(super) fn blobs(&self, name: &str) -> Option<&[BlobId]> {
+    pub(crate) fn blobs(&self, name: &str) -> Option<&[BlobId]> {
         self.files.get(name).map(Vec::as_slice)
     }
 }

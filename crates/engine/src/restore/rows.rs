@@ -92,7 +92,7 @@ fn blob_range(range: &ranges::Range) -> Option<Range<usize>> {
 }
 
 /// Whether the ranges follow each other from the first blob on, leave only the end marker, and add up to the table.
-fn fits(total: Digest, blobs: usize, ranges: &[ranges::Range]) -> bool {
+pub(crate) fn fits(total: Digest, blobs: usize, ranges: &[ranges::Range]) -> bool {
     let mut next = 0;
     let mut sum = Digest::default();
     for range in ranges {
