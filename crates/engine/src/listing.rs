@@ -7,12 +7,16 @@ use std::collections::HashMap;
 use basekeep_repository::{Repository, Snapshot};
 use jiff::Timestamp;
 
+use crate::stored::columns::Columns;
 use crate::stored::manifest::{self, Manifest};
 use crate::stored::{path, proof};
 use crate::{EngineError, ResultExt};
 
 /// The largest manifest that is read; one with 100,000 tables has about 40 MiB.
 const LARGEST_MANIFEST: usize = 512 << 20;
+
+/// The largest list of columns that is read; a column has about 80 bytes.
+const LARGEST_COLUMNS: usize = 1 << 30;
 
 /// One line of `list`.
 #[derive(Debug, Clone)]
@@ -221,4 +225,16 @@ pub async fn read_file(
 /// The source's folder in the snapshot, `/<source>`.
 pub fn folder(snapshot: &Snapshot) -> &str {
     snapshot.paths.first().map_or("/", String::as_str)
+}
+
+/// The columns, types and keys of a snapshot's tables; `None` in snapshots of programs that did not store them. The index
+/// must have been loaded.
+pub async fn columns(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Columns>, EngineError> {
+    let Some(text) = read_file(repository, snapshot, path::COLUMNS, LARGEST_COLUMNS).await? else {
+        return Ok(None);
+    };
+    let columns = Columns::parse(&text).map_err(|why| {
+        EngineError::failed(format!("{} of snapshot {}: {why}", path::COLUMNS, snapshot.id.short()))
+    })?;
+    Ok(Some(columns))
 }

@@ -2,6 +2,7 @@
 //!
 //! `docs/FORMAT.md` describes them. A reader refuses a `version` above its own and ignores fields that it does not know.
 
+pub mod columns;
 pub mod globals;
 pub mod manifest;
 pub mod markdown;
@@ -24,6 +25,8 @@ pub mod path {
     pub const GLOBALS_JSON: &str = "globals.json";
     /// The range index.
     pub const RANGES: &str = "ranges";
+    /// Columns, their types and keys.
+    pub const COLUMNS: &str = "columns";
     /// The directory archive.
     pub const DATABASE: &str = "database";
     /// The archive's table of contents, below [`DATABASE`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use basekeep_engine::backup::{BackupOptions, BackupReport, ChangePolicy, Reading, Source, backup};
+use basekeep_engine::stored::columns::Kind;
 use basekeep_engine::stored::manifest::Manifest;
 use basekeep_engine::{Event, Interrupt};
 use basekeep_postgres::ConnectOptions;
@@ -113,6 +114,36 @@ async fn what_did_not_change_is_taken_over_and_what_changed_is_read() {
     let compared = Some("all of its ranges changed, or were read to compare them");
     let tiny = whole(&third, "tiny");
     assert!(tiny.is_none() || tiny.as_deref() == compared, "{tiny:?}");
+}
+
+#[tokio::test]
+async fn the_columns_of_all_tables_their_types_and_keys_are_stored() {
+    let more = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE moods (moods mood[] NOT NULL, total int GENERATED ALWAYS AS (1) STORED, \
+                order_id int REFERENCES orders);";
+    let bench = Bench::new(15, &format!("{ORDERS}{more}")).await;
+    let (report, _) = bench.run(&bench.repository, Reading::Full).await;
+    let snapshot = basekeep_engine::listing::find(&bench.repository, "latest", None).await.unwrap();
+    bench.repository.load_index().await.unwrap();
+    let columns = basekeep_engine::listing::columns(&bench.repository, &snapshot).await.unwrap().unwrap();
+    let files = |tables: Vec<&str>| tables.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        files(columns.tables.iter().map(|table| table.file.as_str()).collect()),
+        files(report.manifest.tables.iter().map(|table| table.file.as_str()).collect())
+    );
+    for column in columns.tables.iter().flat_map(|table| &table.columns) {
+        assert!(columns.type_of(column.of).is_some(), "{}", column.name);
+    }
+    let moods = columns.table("public", "moods").unwrap();
+    let [list, reference] = moods.columns.as_slice() else { panic!("{:?}", moods.columns) };
+    assert_eq!((list.type_name.as_str(), list.not_null, reference.not_null), ("public.mood[]", true, false));
+    let Kind::Array { element } = columns.type_of(list.of).unwrap().kind else { panic!("no array") };
+    assert_eq!(columns.type_of(element).unwrap().kind, Kind::Enum);
+    assert_eq!(moods.generated, ["total"]);
+    assert_eq!(moods.foreign_keys[0].references, ("public".to_owned(), "orders".to_owned()));
+    assert_eq!(
+        columns.table("public", "orders").unwrap().primary_key.as_deref(),
+        Some(&["id".to_owned()][..])
+    );
 }
 
 #[tokio::test]

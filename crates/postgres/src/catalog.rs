@@ -7,6 +7,7 @@
 mod columns;
 mod copy_sql;
 mod fingerprint;
+mod keys;
 mod queries;
 mod read;
 mod types;
@@ -37,6 +38,8 @@ pub struct Catalog {
     pub unreadable: Vec<Unreadable>,
     /// What else this role cannot see, one sentence each (options of user mappings, subscriptions).
     pub hidden: Vec<String>,
+    /// Every type that the tables' columns are made of, down to the last element and attribute, by oid.
+    pub types: Vec<ColumnType>,
 }
 
 /// The database connected to.
@@ -115,6 +118,10 @@ pub struct Table {
     pub extension_condition: Option<String>,
     /// Columns of the primary key in key order.
     pub primary_key: Option<Vec<String>>,
+    /// Other keys that tell every two rows apart; no partial, deferrable or invalid indexes, none over expressions.
+    pub unique_keys: Vec<UniqueKey>,
+    /// The table's foreign keys by column, those that it has from a partitioned parent too.
+    pub foreign_columns: Vec<ForeignColumns>,
     /// SHA-256 in hex over everything that decides how a row looks as COPY text.
     pub fingerprint: String,
     /// Why unchanged ranges cannot be recognised, when they cannot.
@@ -164,6 +171,57 @@ pub struct Column {
     pub not_null: bool,
     /// Value that rows older than the column have, as the text of an array with one element.
     pub missing_value: Option<String>,
+}
+
+/// A type, as far as it decides what a value's text means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnType {
+    /// Its oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `pg_type.typtype`: `b` base, `c` composite, `d` domain, `e` enum, `m` multirange, `r` range.
+    pub kind: char,
+    /// Of arrays, the oid of their elements' type.
+    pub element: Option<u32>,
+    /// Of domains, the oid of the type below.
+    pub base: Option<u32>,
+    /// Of domains, the type modifier of the type below; -1 for none.
+    pub base_typmod: i32,
+    /// Of ranges and multiranges, the oid of the bounds' type (of a multirange: of its range).
+    pub subtype: Option<u32>,
+    /// The extension it belongs to.
+    pub extension: Option<String>,
+    /// Of composite types, name, oid of the type and type modifier of each attribute.
+    pub attributes: Vec<(String, u32, i32)>,
+}
+
+/// A unique key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// Name of the index.
+    pub name: String,
+    /// Its columns in key order.
+    pub columns: Vec<String>,
+    /// `NULLS NOT DISTINCT`: two rows with nulls are equal too.
+    pub nulls_equal: bool,
+}
+
+/// A foreign key by column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignColumns {
+    /// Name of the constraint.
+    pub name: String,
+    /// The table's columns.
+    pub columns: Vec<String>,
+    /// Schema of the referenced table.
+    pub schema: String,
+    /// Name of the referenced table.
+    pub table: String,
+    /// Its columns, in the same order.
+    pub referenced: Vec<String>,
 }
 
 /// How a generated column is kept.

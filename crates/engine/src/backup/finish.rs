@@ -19,7 +19,7 @@ use super::parts::Parts;
 use super::plan::Plan;
 use super::rows::{ReadRange, Rows};
 use super::{BackupOptions, Source};
-use crate::stored::{globals, manifest, markdown, path, ranges};
+use crate::stored::{columns, globals, manifest, markdown, path, ranges};
 use crate::words::bytes;
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt, Step};
 
@@ -65,6 +65,7 @@ impl Ready {
 
         let mut stored_tables = Vec::new();
         let mut range_tables = Vec::new();
+        let mut column_tables = Vec::new();
         let dump_ids = entries::add_tables(&mut archive, &self.plan)?;
         let tables = self.plan.catalog.tables.iter().zip(&self.rows.tables).zip(dump_ids);
         for (number, ((table, read), dump_id)) in tables.enumerate() {
@@ -76,6 +77,7 @@ impl Ready {
                 read.iter().filter(|range| range.taken_over).map(|range| range.digest.bytes).sum();
             described.read_whole = self.plan.read_whole(number, read);
             stored_tables.push(described);
+            column_tables.push(columns::Table::new(table, &file));
             range_tables.push(ranges::Table {
                 schema: table.schema.clone(),
                 name: table.name.clone(),
@@ -101,6 +103,9 @@ impl Ready {
         folder.put(path::GLOBALS_SQL, self.plan.globals.to_sql().as_bytes(), FILE_MODE).await?;
         folder.put(path::GLOBALS_JSON, &json(&globals)?, FILE_MODE).await?;
         folder.put(path::RANGES, &range_lines(&self.plan, self.durable, &range_tables)?, FILE_MODE).await?;
+
+        let header = columns::Header::new(&self.plan.catalog.types);
+        folder.put(path::COLUMNS, &lines(&header, &column_tables)?, FILE_MODE).await?;
 
         let stats = writer.stats();
         let mut manifest = describe(&self.plan, source);
@@ -346,10 +351,15 @@ fn range_lines(plan: &Plan, durable: Option<bool>, tables: &[ranges::Table]) -> 
         token: plan.takeover.token.clone(),
         incrementals: plan.takeover.incrementals,
     };
-    let mut lines = json(&header)?;
+    lines(&header, tables)
+}
+
+/// A header and what follows it, each as JSON in a line of its own.
+fn lines(header: &impl serde::Serialize, rest: &[impl serde::Serialize]) -> Result<Vec<u8>, EngineError> {
+    let mut lines = json(header)?;
     lines.push(b'\n');
-    for table in tables {
-        lines.extend(json(table)?);
+    for line in rest {
+        lines.extend(json(line)?);
         lines.push(b'\n');
     }
     Ok(lines)

@@ -66,6 +66,10 @@ pub(super) fn sort_out(paths: &LostPaths, manifest: &Manifest) -> Result<Losses,
             }
             // Losing it costs one full read.
             path::RANGES => losses.removed.push(name.clone()),
+            path::COLUMNS => {
+                lose("the types of columns".to_owned());
+                losses.removed.push(name.clone());
+            }
             _ => match list_of_large_objects(name) {
                 Some(list) => {
                     losses.lists.push(list.to_owned());

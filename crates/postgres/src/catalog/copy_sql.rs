@@ -122,6 +122,8 @@ mod tests {
             extension: None,
             extension_condition: None,
             primary_key: None,
+            unique_keys: Vec::new(),
+            foreign_columns: Vec::new(),
             fingerprint: String::new(),
             incremental_ineligible: None,
             divisible: true,

@@ -159,6 +159,8 @@ SELECT t.oid, n.nspname, t.typname, t.typtype,
       (SELECT pg_catalog.quote_ident(ln.nspname) || '.' || pg_catalog.quote_ident(l.collname)
         FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation),
       a.attmissingval::text) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
 FROM used u
 JOIN pg_catalog.pg_type t ON t.oid = u.oid
@@ -169,13 +171,35 @@ LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid;"
     )
 }
 
-pub(super) const PRIMARY_KEYS: &str = "
-SELECT k.conrelid, pg_catalog.array_agg(a.attname::text ORDER BY u.position)
+/// Primary keys, unique indexes that hold for every row at once, and foreign keys, with their columns by name.
+pub(super) fn keys(version: u32) -> String {
+    let nulls_equal = if version >= 150000 { "i.indnullsnotdistinct" } else { "false" };
+    let names = |relation: &str, numbers: &str| {
+        format!(
+            "(SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.position)
+    FROM pg_catalog.unnest({numbers}) WITH ORDINALITY AS u(attnum, position)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = {relation} AND a.attnum = u.attnum)"
+        )
+    };
+    let indexed = "(i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]";
+    let (own, referenced, unique) =
+        (names("k.conrelid", "k.conkey"), names("k.confrelid", "k.confkey"), names("i.indrelid", indexed));
+    format!(
+        "
+SELECT k.conrelid, k.contype, k.conname, {own}, false, n.nspname, f.relname, {referenced}
 FROM pg_catalog.pg_constraint k
-CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u(attnum, position)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
-WHERE k.contype = 'p' AND k.conrelid >= 16384
-GROUP BY k.conrelid;";
+LEFT JOIN pg_catalog.pg_class f ON f.oid = k.confrelid
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace
+WHERE k.contype IN ('p', 'f') AND k.conrelid >= 16384
+UNION ALL
+SELECT i.indrelid, 'u', c.relname, {unique}, {nulls_equal}, NULL, NULL, NULL
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid >= 16384 AND i.indisunique AND NOT i.indisprimary AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+ORDER BY 1, 2, 3;"
+    )
+}
 
 pub(super) const FOREIGN_KEYS: &str = "
 SELECT k.oid, k.conname, c.oid, n.nspname, c.relname, f.oid, fn.nspname, f.relname, k.convalidated,

@@ -1,6 +1,7 @@
 //! From the rows of the catalog queries to [`Catalog`].
 
 use super::fingerprint::{self, Circumstances};
+use super::keys::{self, Keys};
 use super::types::Types;
 use super::{
     Catalog, Column, Database, Extension, ForeignKey, HIDDEN_ROWS, MaterializedView, Persistence, Relation,
@@ -22,7 +23,7 @@ pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
         queries::relations(version),
         queries::columns(),
         queries::types(version),
-        queries::PRIMARY_KEYS.to_owned(),
+        queries::keys(version),
         queries::FOREIGN_KEYS.to_owned(),
         queries::EXTENSIONS.to_owned(),
         queries::MATERIALIZED_VIEW_DEPENDENCIES.to_owned(),
@@ -30,10 +31,10 @@ pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
     ]
     .concat();
     let results = client.query_all(&sql).await?;
-    let [database, relations, columns, types, primary_keys, foreign_keys, extensions, view_order, hidden]: [Rows; 9] =
-        results
-            .try_into()
-            .map_err(|all: Vec<Rows>| Error::Protocol(format!("{} results for 9 catalog queries", all.len())))?;
+    let [database, relations, columns, types, keys, foreign_keys, extensions, view_order, hidden]: [Rows; 9] =
+        results.try_into().map_err(|all: Vec<Rows>| {
+            Error::Protocol(format!("{} results for 9 catalog queries", all.len()))
+        })?;
 
     let database_row = database.one()?;
     let superuser: bool = database_row.parse::<Option<bool>>(13)?.unwrap_or(false);
@@ -47,10 +48,7 @@ pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
         block_size: database_row.parse(12)?,
         columns: columns::by_table(&columns)?,
         types: Types::read(&types)?,
-        primary_keys: primary_keys
-            .iter()
-            .map(|row| Ok((row.parse(0)?, row.parse(1)?)))
-            .collect::<Result<_, Error>>()?,
+        keys: keys::by_table(&keys)?,
         catalog: Catalog {
             database: read_database(database_row)?,
             tables: Vec::new(),
@@ -62,12 +60,14 @@ pub async fn read_catalog(client: &mut Client) -> Result<Catalog, Error> {
             extensions: extensions.iter().map(read_extension).collect::<Result<_, _>>()?,
             unreadable: Vec::new(),
             hidden: Vec::new(),
+            types: Vec::new(),
         },
     };
     for row in relations.iter() {
         reader.relation(row)?;
     }
     let mut catalog = reader.catalog;
+    catalog.types = reader.types.list();
     order_views(&mut catalog.materialized_views, &view_order)?;
     if !superuser {
         catalog.hidden = read_hidden(client, hidden.one()?).await?;
@@ -82,7 +82,7 @@ struct Reader {
     block_size: u32,
     columns: HashMap<u32, Vec<Column>>,
     types: Types,
-    primary_keys: HashMap<u32, Vec<String>>,
+    keys: HashMap<u32, Keys>,
     catalog: Catalog,
 }
 
@@ -147,6 +147,7 @@ impl Reader {
 
     fn table(&mut self, relation: Relation, row: Row<'_>) -> Result<Table, Error> {
         let columns = self.columns.remove(&relation.oid).unwrap_or_default();
+        let keys = self.keys.remove(&relation.oid).unwrap_or_default();
         let (fingerprint, by_type) = fingerprint::of_table(&columns, &mut self.types, &self.circumstances);
         let access_method: String = row.parse::<Option<String>>(6)?.unwrap_or_default();
         let extension: Option<String> = row.parse(13)?;
@@ -177,7 +178,9 @@ impl Reader {
             load_via_root: root,
             extension,
             extension_condition,
-            primary_key: self.primary_keys.remove(&relation.oid),
+            primary_key: keys.primary,
+            unique_keys: keys.unique,
+            foreign_columns: keys.foreign,
             fingerprint,
             incremental_ineligible,
             oid: relation.oid,

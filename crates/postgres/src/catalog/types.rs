@@ -1,5 +1,6 @@
 //! The types of columns, taken apart: what decides how a value of a type looks as text.
 
+use super::ColumnType;
 use crate::rows::Row;
 use crate::{Error, Rows};
 use serde::Serialize;
@@ -57,6 +58,8 @@ struct Type {
     labels: Vec<String>,
     subtype: u32,
     attributes: Vec<Attribute>,
+    /// Of the attributes. They are not in the text, so not in the fingerprint.
+    attribute_names: Vec<String>,
 }
 
 /// Number, type, type modifier, collation, missing value.
@@ -82,6 +85,13 @@ impl Types {
         let types =
             rows.iter().map(|row| Ok((row.parse(0)?, Type::read(row)?))).collect::<Result<_, Error>>()?;
         Ok(Self { types, known: HashMap::new() })
+    }
+
+    /// All of them, by oid.
+    pub(super) fn list(&self) -> Vec<ColumnType> {
+        let mut list: Vec<_> = self.types.iter().map(|(oid, found)| found.column_type(*oid)).collect();
+        list.sort_by_key(|found| found.oid);
+        list
     }
 
     /// Describes a type with everything below it.
@@ -139,7 +149,25 @@ impl Type {
             labels: row.parse::<Option<Vec<String>>>(9)?.unwrap_or_default(),
             subtype: row.parse::<Option<u32>>(10)?.unwrap_or_default(),
             attributes,
+            attribute_names: row.parse::<Option<Vec<String>>>(12)?.unwrap_or_default(),
         })
+    }
+
+    fn column_type(&self, oid: u32) -> ColumnType {
+        let some = |oid: u32| (oid != 0).then_some(oid);
+        let names = self.attribute_names.iter().cloned();
+        ColumnType {
+            oid,
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+            kind: self.kind,
+            element: some(self.element),
+            base: some(self.base),
+            base_typmod: self.base_typmod,
+            subtype: some(self.subtype),
+            extension: self.extension.as_ref().map(|(name, _)| name.clone()),
+            attributes: names.zip(&self.attributes).map(|(name, of)| (name, of.1, of.2)).collect(),
+        }
     }
 
     fn is_server(&self, name: &str) -> bool {

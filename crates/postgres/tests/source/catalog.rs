@@ -116,6 +116,47 @@ async fn tables_sequences_and_views_are_those_pg_dump_dumps() {
 }
 
 #[tokio::test]
+async fn keys_and_types_are_known_by_column() {
+    for server in servers() {
+        let database = TestCluster::shared(server.major).create_database();
+        database
+            .load(
+                "CREATE SCHEMA k; CREATE TYPE k.pair AS (a int, \"B c\" numeric(5,2)[]); CREATE DOMAIN k.small AS int CHECK (VALUE < 9);
+                CREATE TABLE k.to_it (b text, a int, c k.small, p k.pair, r int4multirange, PRIMARY KEY (a, b), UNIQUE (c), g int GENERATED ALWAYS AS (a + 1) STORED);
+                CREATE UNIQUE INDEX partial ON k.to_it (b) WHERE a > 1; CREATE UNIQUE INDEX expression ON k.to_it (lower(b));
+                CREATE UNIQUE INDEX included ON k.to_it (b, c) INCLUDE (a);
+                CREATE TABLE k.from_it (x int, y text, FOREIGN KEY (y, x) REFERENCES k.to_it (b, a) DEFERRABLE) PARTITION BY LIST (x);
+                CREATE TABLE k.part PARTITION OF k.from_it DEFAULT;",
+            )
+            .await;
+        let catalog = catalog(&database.options()).await;
+        let to_it = table(&catalog, "to_it");
+        let unique: Vec<_> = to_it.unique_keys.iter().map(|key| key.columns.join(" ")).collect();
+        assert_eq!(
+            (to_it.primary_key.as_ref().unwrap().join(" "), unique),
+            ("a b".into(), vec!["b c".into(), "c".into()])
+        );
+        let foreign = &table(&catalog, "part").foreign_columns;
+        assert_eq!(foreign.len(), 1);
+        assert_eq!(
+            (foreign[0].columns.join(" "), foreign[0].table.as_str(), foreign[0].referenced.join(" ")),
+            ("y x".into(), "to_it", "b a".into())
+        );
+
+        let of = |name: &str| catalog.types.iter().find(|found| found.name == name).unwrap();
+        let pair = of("pair");
+        assert_eq!((pair.kind, pair.attributes[1].0.as_str()), ('c', "B c"));
+        let array = catalog.types.iter().find(|found| found.oid == pair.attributes[1].1).unwrap();
+        assert_eq!(array.element, Some(of("numeric").oid));
+        assert_eq!((of("small").kind, of("small").base), ('d', Some(of("int4").oid)));
+        assert_eq!(
+            (of("int4multirange").subtype, of("int4range").subtype),
+            (Some(of("int4range").oid), Some(of("int4").oid))
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_table_reads_the_same_whole_and_in_ranges() {
     for server in servers() {
         let database = TestCluster::shared(server.major).create_database();
