@@ -1,5 +1,7 @@
 //! The command line: commands, the options that all of them share, and errors in it.
 
+pub(crate) mod selection;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -27,6 +27,7 @@ pub mod replicas;
 pub mod repositories;
 pub mod restore;
 pub mod retention;
+pub mod selection;
 mod snapshot_rows;
 pub mod stored;
 pub mod survey;
