@@ -12,6 +12,7 @@ mod check;
 mod completions;
 mod copy;
 mod demo;
+mod diff;
 mod doctor;
 mod drill;
 mod forget;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Repair(repair::Repair),
     Drill(drill::Drill),
     Restore(restore::Restore),
+    Diff(diff::Diff),
     Copy(copy::Copy),
     Key(key::Key),
     Cat(cat::Cat),
@@ -63,6 +65,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Repair(command) => repair::run(&command, context).await,
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
+        Command::Diff(command) => diff::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Cat(command) => cat::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,

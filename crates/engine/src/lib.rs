@@ -10,6 +10,7 @@ pub mod check;
 pub mod config;
 pub mod copy;
 mod definitions;
+pub mod diff;
 pub mod drill;
 mod error;
 mod event;

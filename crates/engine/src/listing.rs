@@ -160,6 +160,20 @@ pub async fn find(
     }
 }
 
+/// The snapshot of the same source that was taken before this one.
+pub async fn before(repository: &Repository, snapshot: &Snapshot) -> Result<Snapshot, EngineError> {
+    let (all, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
+    let same = |other: &&Snapshot| other.hostname == snapshot.hostname && !is_proof(other);
+    let older = all.iter().filter(same).take_while(|other| other.id != snapshot.id).last();
+    older.cloned().ok_or_else(|| {
+        let (id, source) = (snapshot.id.short(), &snapshot.hostname);
+        EngineError::usage(format!(
+            "{id} is the first snapshot of '{source}': there is none to compare it with"
+        ))
+        .hint("`basekeep list` shows all of them")
+    })
+}
+
 fn none_at_all<'a>(backups: impl Iterator<Item = &'a Snapshot>, source: Option<&str>) -> EngineError {
     let mut names: Vec<&str> = backups.map(|s| s.hostname.as_str()).collect();
     names.sort_unstable();

@@ -7,6 +7,7 @@ mod cat;
 mod check;
 mod configuration;
 mod copy;
+mod diff;
 mod forget;
 mod init;
 mod key;

@@ -1,0 +1,162 @@
+//! A diff as JSON.
+
+use basekeep_engine::diff::{
+    Diff, FieldChange, Items, ObjectDifference, Side, TableDifference, TableFigures, Value,
+};
+use serde::{Serialize, Serializer};
+
+use crate::commands::manifest::MissingDocument;
+use crate::output::JSON_VERSION;
+
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    version: u32,
+    a: SideDocument<'a>,
+    b: SideDocument<'a>,
+    equal: bool,
+    objects: Vec<ObjectDocument<'a>>,
+    items: Vec<ItemsDocument<'a>>,
+    tables: Vec<TableDocument<'a>>,
+    equal_tables: u64,
+    not_compared: Vec<MissingDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct SideDocument<'a> {
+    /// `null` for a live database.
+    snapshot: Option<&'a str>,
+    source: &'a str,
+    time: String,
+}
+
+#[derive(Serialize)]
+struct ObjectDocument<'a> {
+    kind: &'a str,
+    name: &'a str,
+    of: &'a str,
+    change: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ItemsDocument<'a> {
+    kind: &'a str,
+    added: u64,
+    removed: u64,
+    changed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Option<Vec<ItemDocument<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ItemDocument<'a> {
+    name: &'a str,
+    change: &'a str,
+    fields: Vec<FieldDocument<'a>>,
+}
+
+/// `old` and `new` are absent where there was or is none, and `{"hidden":true}` where they are secret.
+#[derive(Serialize)]
+pub(super) struct FieldDocument<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<ValueDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<ValueDocument<'a>>,
+}
+
+pub(super) struct ValueDocument<'a>(&'a Value);
+
+impl Serialize for ValueDocument<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Hidden {
+            hidden: bool,
+        }
+        match self.0 {
+            Value::Null => to.serialize_none(),
+            Value::Shown(text) => to.serialize_str(text),
+            Value::Hidden => Hidden { hidden: true }.serialize(to),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TableDocument<'a> {
+    schema: &'a str,
+    name: &'a str,
+    change: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    a: Option<FiguresDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<FiguresDocument>,
+}
+
+#[derive(Serialize)]
+struct FiguresDocument {
+    rows: u64,
+    bytes: u64,
+}
+
+pub(super) fn of(diff: &Diff, summary: bool) -> Document<'_> {
+    Document {
+        version: JSON_VERSION,
+        a: side(&diff.a),
+        b: side(&diff.b),
+        equal: diff.is_equal(),
+        objects: diff.objects.iter().map(|o| object(o, summary)).collect(),
+        items: diff.items.iter().map(|i| items(i, summary)).collect(),
+        tables: diff.tables.iter().map(table).collect(),
+        equal_tables: diff.equal_tables,
+        not_compared: diff.not_compared.iter().map(MissingDocument::of).collect(),
+    }
+}
+
+fn side(side: &Side) -> SideDocument<'_> {
+    SideDocument { snapshot: side.snapshot.as_deref(), source: &side.source, time: side.time.to_string() }
+}
+
+fn object(object: &ObjectDifference, summary: bool) -> ObjectDocument<'_> {
+    ObjectDocument {
+        kind: &object.kind,
+        name: &object.name,
+        of: &object.of,
+        change: object.change.word(),
+        diff: (!summary).then_some(object.diff.as_str()),
+    }
+}
+
+fn items(items: &Items, summary: bool) -> ItemsDocument<'_> {
+    let shown = items.shown.iter().map(|item| ItemDocument {
+        name: &item.name,
+        change: item.change.word(),
+        fields: item.fields.iter().map(field).collect(),
+    });
+    ItemsDocument {
+        kind: items.kind,
+        added: items.added,
+        removed: items.removed,
+        changed: items.changed,
+        shown: (!summary).then(|| shown.collect()),
+    }
+}
+
+pub(super) fn field(change: &FieldChange) -> FieldDocument<'_> {
+    FieldDocument {
+        name: &change.name,
+        old: change.old.as_ref().map(ValueDocument),
+        new: change.new.as_ref().map(ValueDocument),
+    }
+}
+
+fn table(table: &TableDifference) -> TableDocument<'_> {
+    let figures = |side: Option<TableFigures>| side.map(|f| FiguresDocument { rows: f.rows, bytes: f.bytes });
+    TableDocument {
+        schema: &table.schema,
+        name: &table.name,
+        change: table.change.word(),
+        a: figures(table.a),
+        b: figures(table.b),
+    }
+}

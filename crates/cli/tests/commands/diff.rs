@@ -1,0 +1,119 @@
+//! `basekeep diff` between the snapshots of a database that changes.
+
+use basekeep_testkit::{TestCluster, TestDatabase, load_sql};
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+const SHOP: &str = "
+    CREATE ROLE diff_app LOGIN PASSWORD 'first';
+    CREATE TABLE orders (id int PRIMARY KEY, note text, api_key text);
+    INSERT INTO orders SELECT n, 'note ' || n, 'k' || n FROM generate_series(1, 100) n;
+    CREATE TABLE gone (id int);
+    CREATE TABLE same (id int);
+    INSERT INTO same VALUES (1);
+    CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql AS 'SELECT n + n';
+    CREATE SEQUENCE numbers;";
+const CHANGES: &str = "
+    ALTER ROLE diff_app PASSWORD 'second' CREATEDB;
+    ALTER ROLE diff_app SET work_mem = '8MB';
+    ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON orders TO diff_app USING (id > 5);
+    GRANT SELECT ON orders TO diff_app;
+    COMMENT ON TABLE orders IS 'what was bought';
+    DROP TABLE gone;
+    CREATE TABLE new (id int);
+    INSERT INTO new VALUES (1), (2);
+    CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE sql AS 'SELECT n * 2';
+    SELECT nextval('numbers');
+    INSERT INTO orders VALUES (101, 'new', 'k101');";
+
+async fn shop() -> (TestDatabase, Sandbox) {
+    let database = TestCluster::private(15, &[]).create_database();
+    load_sql(&database, SHOP).await;
+    let sandbox = Sandbox::new().with_variable("BASEKEEP_PASSWORD", "x");
+    let bin = database.cluster().server().bin.display().to_string();
+    let sandbox = sandbox.with_variable("BASEKEEP_POSTGRES_BIN", &bin);
+    let config = format!("[repository]\nurl = \"r\"\n[source.shop]\nurl = \"{}\"\n", database.url());
+    sandbox.write("basekeep.toml", &config);
+    sandbox.run("init").expect(0);
+    sandbox.run("backup").expect(0);
+    (database, sandbox)
+}
+
+fn find<'a>(list: &'a Value, key: &str, name: &str) -> &'a Value {
+    let mut all = list.as_array().unwrap().iter();
+    all.find(|item| item[key] == name).unwrap_or_else(|| panic!("no {name} in {list:#}"))
+}
+
+#[tokio::test]
+async fn every_kind_of_difference_is_named_under_its_object() {
+    let (database, sandbox) = shop().await;
+    let alone = sandbox.run("diff").expect(2);
+    assert!(alone.stderr.contains("is the first snapshot of 'shop'"), "{}", alone.stderr);
+    sandbox.run("backup").expect(0);
+    let equal = sandbox.run("diff --exit-code").expect(0);
+    assert!(equal.stdout.contains("nothing differs"), "{}", equal.stdout);
+
+    load_sql(&database, CHANGES).await;
+    sandbox.run("backup").expect(0);
+    let document = sandbox.run("diff --json").expect(0).json();
+    assert_eq!((&document["version"], &document["equal"]), (&1.into(), &false.into()));
+    let objects = &document["objects"];
+    for (name, of, change) in [
+        ("policy own on public.orders", "table public.orders", "added"),
+        ("row security on public.orders", "table public.orders", "added"),
+        ("privileges on table public.orders", "table public.orders", "added"),
+        ("comment on table public.orders", "table public.orders", "added"),
+        ("table public.gone", "table public.gone", "removed"),
+        ("table public.new", "table public.new", "added"),
+        ("function public.twice(integer)", "function public.twice(integer)", "changed"),
+    ] {
+        let object = find(objects, "name", name);
+        assert_eq!((&object["of"], &object["change"]), (&of.into(), &change.into()), "{object:#}");
+    }
+    assert_eq!(objects.as_array().unwrap().len(), 7, "{objects:#}");
+    let diff = find(objects, "kind", "function")["diff"].as_str().unwrap();
+    assert!(diff.contains("-    AS $$SELECT n + n$$;\n+    AS $$SELECT n * 2$$;\n"), "{diff}");
+
+    let items = &document["items"];
+    let role = &find(items, "kind", "role")["shown"][0];
+    assert_eq!((&role["name"], &role["change"]), (&"diff_app".into(), &"changed".into()));
+    let password = find(&role["fields"], "name", "password");
+    assert_eq!(password["new"]["hidden"], true, "{password}");
+    assert_eq!(find(&role["fields"], "name", "create_db")["new"], "true");
+    assert_eq!(find(items, "kind", "setting")["added"], 1);
+    assert_eq!(find(items, "kind", "sequence")["changed"], 1);
+
+    let tables = &document["tables"];
+    assert_eq!(find(tables, "name", "gone")["change"], "removed");
+    assert_eq!(find(tables, "name", "new")["b"]["rows"], 2);
+    let orders = find(tables, "name", "orders");
+    assert_eq!((&orders["a"]["rows"], &orders["b"]["rows"]), (&100.into(), &101.into()));
+    assert_eq!(document["equal_tables"], 1);
+}
+
+#[tokio::test]
+async fn text_is_short_first_and_exit_codes_tell() {
+    let (database, sandbox) = shop().await;
+    load_sql(&database, CHANGES).await;
+    sandbox.run("backup").expect(0);
+    let text = sandbox.run("diff --exit-code").expect(1).stdout;
+    for line in [
+        "differs       added  removed  changed\n",
+        "  policy own on public.orders: added\n",
+        "    -    AS $$SELECT n + n$$;\n",
+        "  diff_app: changed: create_db false → true, password ••• → •••\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    let summary = sandbox.run("diff --summary").expect(0).stdout;
+    assert!(!summary.contains("policy own") && summary.contains("public.orders"), "{summary}");
+    let full = sandbox.run("diff --full --schema-only").expect(0).stdout;
+    assert!(full.contains("+CREATE POLICY own ON public.orders TO diff_app USING ((id > 5));"), "{full}");
+    assert!(!full.contains("tables have the same rows"), "{full}");
+    let first = sandbox.run("list --json").expect(0).json()["snapshots"][0]["id"].clone();
+    let backwards = format!("diff latest {} --json", first.as_str().unwrap());
+    let document = sandbox.run(&backwards).expect(0).json();
+    assert_eq!(find(&document["tables"], "name", "new")["change"], "removed");
+}
