@@ -33,6 +33,7 @@ mod snapshot_rows;
 pub mod stored;
 pub mod survey;
 pub mod unlock;
+pub mod values;
 pub mod verify;
 pub mod words;
 

@@ -8,7 +8,7 @@
 
 pub(crate) mod fields;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use basekeep_archive::TABLE_DATA_END;
 use basekeep_postgres::{Digest, RowDigester};

@@ -11,15 +11,19 @@ use basekeep_testkit::{ODD_CATALOG, TestCluster, TestDatabase, load_sql, tool};
 use super::fields::{fields, lines};
 use super::*;
 use crate::backup::{BackupOptions, Source, backup};
+use crate::stored::columns::Columns;
 use crate::stored::manifest::Manifest;
 use crate::{Interrupt, Silent, listing};
 
-struct Backup {
-    repository: Repository,
-    contents: Contents,
+/// A repository with one snapshot, and what it holds.
+pub(crate) struct Backup {
+    pub(crate) repository: Repository,
+    pub(crate) contents: Contents,
+    pub(crate) columns: Columns,
 }
 
-async fn backed_up(database: &TestDatabase, range_bytes: u64) -> Backup {
+/// Backs a database up into a repository of its own.
+pub(crate) async fn backed_up(database: &TestDatabase, range_bytes: u64) -> Backup {
     let password = Password::from("test");
     let repository =
         Repository::init(Arc::new(Memory::default()), &password, InitOptions::default()).await.unwrap();
@@ -33,7 +37,8 @@ async fn backed_up(database: &TestDatabase, range_bytes: u64) -> Backup {
     let snapshot = listing::find(&repository, "latest", None).await.unwrap();
     repository.load_index().await.unwrap();
     let contents = Contents::read(&repository, &snapshot).await.unwrap();
-    Backup { repository, contents }
+    let columns = listing::columns(&repository, &snapshot).await.unwrap().unwrap();
+    Backup { repository, contents, columns }
 }
 
 async fn read(rows: Result<SnapshotRows, EngineError>) -> Result<(Vec<Bytes>, Digest), EngineError> {
@@ -74,7 +79,7 @@ async fn ranges_give_together_what_the_table_gives_and_a_long_row_is_one_piece()
                INSERT INTO long VALUES (2, 'short');";
     load_sql(&database, sql).await;
     let backup = backed_up(&database, 256 << 10).await;
-    let Backup { repository, contents } = &backup;
+    let Backup { repository, contents, .. } = &backup;
 
     let many = table(&contents.manifest, "many");
     let (whole, _) = read(SnapshotRows::open(repository, contents, many)).await.unwrap();
@@ -104,7 +109,7 @@ async fn rows_that_are_not_those_of_the_manifest_end_with_a_difference() {
     )
     .await;
     let backup = backed_up(&database, 1 << 20).await;
-    let Backup { repository, contents } = &backup;
+    let Backup { repository, contents, .. } = &backup;
     let few = table(&contents.manifest, "few");
     for wrong in [Table { digest: "0".repeat(32), ..few.clone() }, Table { rows: 11, ..few.clone() }] {
         let error = read(SnapshotRows::open(repository, contents, &wrong)).await.unwrap_err();
