@@ -4,5 +4,5 @@ mod binaries;
 mod scratch;
 mod watcher;
 
-pub use binaries::{Binaries, NoPgDump, PgDump, find, find_pg_dump};
+pub use binaries::{Binaries, NoPgDump, PgDump, choose_pg_dump, find, find_pg_dump, find_pg_dumps};
 pub use scratch::{ClusterError, ClusterOptions, KeptCluster, ScratchCluster};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basekeep_postgres::catalog::{Catalog, HIDDEN_ROWS, UnreadableKind, read_catalog};
-use basekeep_postgres::cluster::{self, PgDump};
+use basekeep_postgres::cluster::{self, Binaries, PgDump};
 use basekeep_postgres::globals::{Globals, read_globals};
 use basekeep_postgres::large_objects::{self, LargeObjectInfo};
 use basekeep_postgres::locks;
@@ -13,6 +13,7 @@ use basekeep_postgres::preflight::{Finding, Preflight, Severity, locked_tables, 
 use basekeep_postgres::session::{self, SourceSnapshot};
 use basekeep_postgres::{Client, ConnectOptions, Environment, quote_identifier};
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
 use super::changed::{Reading, Takeover};
 use super::parent::Parent;
@@ -73,10 +74,11 @@ pub(super) async fn plan(
     let step = Step("plan");
     observer.event(Event::Began { step: step.clone() });
     let connecting = || format!("connect to {}", source.connect.redacted());
+    // Each program is asked for its version; the server answers questions meanwhile.
+    let environment = options.environment.clone().unwrap_or_else(Environment::of_process);
+    let pg_dumps = tokio::task::spawn_blocking(move || cluster::find_pg_dumps(&environment));
     let found = preflight_of_server(&source.connect).await.doing(connecting)?;
     refuse_blocked(&found.findings)?;
-    let pg_dump = pg_dump(options, found.facts.server_version)?;
-
     let mut leader = Client::connect(&source.connect, "basekeep").await.doing(connecting)?;
     let snapshot = session::begin_export(&mut leader).await.doing(|| "export a snapshot")?;
     let opening = watch::begin(leader.options(), &snapshot.id);
@@ -97,6 +99,7 @@ pub(super) async fn plan(
     };
     let globals = read_globals(&mut leader).await.doing(|| "read roles and settings")?;
     let large_objects = large_objects::list(&mut leader).await.doing(|| "list the large objects")?;
+    let pg_dump = pg_dump(pg_dumps, found.facts.server_version).await?;
 
     let mut plan = Plan {
         time,
@@ -211,9 +214,10 @@ fn refuse_blocked(findings: &[Finding]) -> Result<(), EngineError> {
     Err(error)
 }
 
-fn pg_dump(options: &BackupOptions, server_version: u32) -> Result<PgDump, EngineError> {
-    let environment = options.environment.clone().unwrap_or_else(Environment::of_process);
-    cluster::find_pg_dump(&environment, server_version)
+async fn pg_dump(found: JoinHandle<Vec<Binaries>>, server_version: u32) -> Result<PgDump, EngineError> {
+    let found =
+        found.await.map_err(|error| EngineError::failed("looking for pg_dump broke").caused_by(error))?;
+    cluster::choose_pg_dump(&found, server_version / 10_000)
         .map_err(|error| EngineError::failed(error.to_string()).hints_from(error.hints()))
 }
 

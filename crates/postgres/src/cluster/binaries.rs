@@ -172,10 +172,16 @@ impl NoPgDump {
 
 /// The pg_dump for a server of this version (150018): the same major version, else the nearest newer one.
 pub fn find_pg_dump(env: &Environment, server_version_num: u32) -> Result<PgDump, NoPgDump> {
-    choose_pg_dump(&find_asking(env, ["pg_dump", "postgres"]), server_version_num / 10_000)
+    choose_pg_dump(&find_pg_dumps(env), server_version_num / 10_000)
 }
 
-fn choose_pg_dump(binaries: &[Binaries], server_major: u32) -> Result<PgDump, NoPgDump> {
+/// The part of [`find_pg_dump`] that takes time, for callers that do not know the server yet.
+pub fn find_pg_dumps(env: &Environment) -> Vec<Binaries> {
+    find_asking(env, ["pg_dump", "postgres"])
+}
+
+/// The other part, for a server of this major version.
+pub fn choose_pg_dump(binaries: &[Binaries], server_major: u32) -> Result<PgDump, NoPgDump> {
     let with_pg_dump = || binaries.iter().filter(|b| b.has_pg_dump);
     let describe =
         |b: &Binaries| PgDump { path: b.program("pg_dump"), major: b.major, version: b.version.clone() };
