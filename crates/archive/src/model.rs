@@ -229,7 +229,7 @@ impl Archive {
     }
 
     /// Whether a backslash in a string literal stands for itself (`standard_conforming_strings`).
-    pub(crate) fn standard_strings(&self) -> bool {
+    pub fn standard_strings(&self) -> bool {
         self.special("STDSTRINGS").is_none_or(|defn| !defn.contains_str("'off'"))
     }
 
@@ -261,13 +261,21 @@ impl Entry {
     }
 
     /// Whether the entry is about a large object's privileges, comment or label.
-    pub(crate) fn is_large_object_attribute(&self) -> bool {
+    pub fn is_large_object_attribute(&self) -> bool {
         matches!(self.desc.as_slice(), b"ACL" | b"COMMENT" | b"SECURITY LABEL")
             && self.tag_bytes().starts_with(b"LARGE OBJECT")
     }
 
+    /// The file with the entry's data in a directory archive; `None` where there is none.
+    pub fn data_file(&self) -> Option<&BStr> {
+        match &self.storage {
+            Storage::Directory { file_name } if !file_name.is_empty() => Some(file_name.as_ref()),
+            Storage::Directory { .. } | Storage::Custom { .. } => None,
+        }
+    }
+
     /// Whether the entry carries data rather than a definition.
-    pub(crate) fn is_data(&self) -> bool {
+    pub fn is_data(&self) -> bool {
         matches!(
             self.desc.as_slice(),
             b"TABLE DATA"

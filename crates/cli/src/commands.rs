@@ -15,6 +15,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod drill;
+mod export;
 mod forget;
 mod init;
 mod key;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Drill(drill::Drill),
     Restore(restore::Restore),
     Diff(diff::Diff),
+    Export(export::Export),
     Copy(copy::Copy),
     Key(key::Key),
     Cat(cat::Cat),
@@ -66,6 +68,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Diff(command) => diff::run(&command, context).await,
+        Command::Export(command) => export::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Cat(command) => cat::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,

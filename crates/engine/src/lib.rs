@@ -14,6 +14,7 @@ pub mod diff;
 pub mod drill;
 mod error;
 mod event;
+pub mod export;
 pub mod files;
 pub mod forget;
 mod interrupt;

@@ -29,7 +29,7 @@ use std::time::Duration;
 use basekeep_postgres::{ConnectOptions, Environment};
 use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
-pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, read_globals};
+pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, blobs_toc, read_globals};
 pub(crate) use self::names::CopyStatement;
 pub(crate) use self::plan::Roles;
 pub(crate) use self::rows::fits as ranges_fit;

@@ -10,6 +10,7 @@
 mod changed;
 mod ddl;
 mod drill;
+mod export;
 mod files;
 mod forget;
 mod incremental;

@@ -5,7 +5,6 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
-#[allow(dead_code, reason = "the commands that take a part of a snapshot flatten it")]
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What part of the snapshot")]
 pub(crate) struct SelectionArguments {
@@ -26,12 +25,10 @@ pub(crate) struct SelectionArguments {
     with_dependencies: bool,
 }
 
-#[allow(dead_code, reason = "as above")]
 fn part() -> impl TypedValueParser<Value = Part> {
     PossibleValuesParser::new(Part::ALL.map(Part::name)).try_map(|name| name.parse::<Part>())
 }
 
-#[allow(dead_code, reason = "as above")]
 impl SelectionArguments {
     /// What is asked for.
     pub(crate) fn selection(&self) -> Selection {

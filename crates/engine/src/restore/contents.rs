@@ -58,7 +58,7 @@ impl Contents {
 }
 
 /// The lines of a `blobs.toc`: oid and file name of each large object.
-pub(super) async fn blobs_toc(
+pub(crate) async fn blobs_toc(
     repository: &Repository,
     snapshot: &Snapshot,
     name: &str,

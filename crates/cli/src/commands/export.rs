@@ -1,0 +1,229 @@
+//! `basekeep export`: a snapshot, or a part of it, in forms that other programs understand.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use basekeep_engine::export::{self, Compression, ExportOptions, ExportReport, Format, Halves, Target};
+use basekeep_engine::{EngineError, listing};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::arguments::selection::SelectionArguments;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::{JSON_VERSION, units};
+
+/// Write a snapshot as SQL, without a server
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "The snapshot's definitions and rows are written as files below a folder, or one of them to standard output \
+(-o -). What an interrupted export leaves behind ends with `.partial`; files have their names once they are complete. Files that no \
+export wrote are not replaced unless --overwrite is given.\n\n\
+Exports hold everything that the database holds, password hashes too: files are readable for their owner alone."
+)]
+pub(crate) struct Export {
+    /// An id, its beginning, or `latest`
+    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    /// The folder to write to, or - for standard output
+    #[arg(long, short, value_name = "DIR|-")]
+    output: PathBuf,
+    /// The forms; several are separated by commas
+    #[arg(long, value_name = "FORMAT", value_enum, value_delimiter = ',', default_value = "sql")]
+    format: Vec<FormatName>,
+    /// The source that `latest` means
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Definitions alone
+    #[arg(long, conflicts_with = "data_only")]
+    schema_only: bool,
+    /// Rows, sequences' positions and large objects alone
+    #[arg(long)]
+    data_only: bool,
+    /// With --format schema, a file for each object
+    #[arg(long)]
+    split: bool,
+    /// In SQL, rows as INSERT statements rather than COPY
+    #[arg(long)]
+    inserts: bool,
+    /// In SQL, everything belongs to the role that loads it
+    #[arg(long)]
+    no_owner: bool,
+    /// In SQL, leave out grants
+    #[arg(long)]
+    no_privileges: bool,
+    /// Compress files
+    #[arg(long, value_name = "HOW", value_enum)]
+    compress: Option<Compress>,
+    /// Replace files that no export is known to have written
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    selection: SelectionArguments,
+}
+
+/// A form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    /// One script for psql
+    Sql,
+    /// Definitions as text that is the same byte for byte while they are
+    Schema,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compress {
+    /// .gz
+    Gzip,
+    /// .zst
+    Zstd,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    snapshot: String,
+    files: Vec<FileDocument<'a>>,
+    tables: u64,
+    rows: u64,
+    bytes: u64,
+    removed: u64,
+    warnings: &'a [String],
+    failed: Vec<FailedDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileDocument<'a> {
+    name: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct FailedDocument<'a> {
+    what: &'a str,
+    reason: &'a str,
+}
+
+pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, EngineError> {
+    let to_stream = command.output.as_os_str() == "-";
+    if to_stream && context.output.json {
+        return Err(EngineError::usage("--json and -o - both want standard output")
+            .hint("write to a folder with -o DIR"));
+    }
+    let options = options(command);
+    let repository = context.open_repository().await?;
+    let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
+    let snapshot = context.interrupt.guard(find).await?;
+    let gone = Arc::new(AtomicBool::new(false));
+    let target = match to_stream {
+        true => Target::Stream(Box::new(Stdout { gone: gone.clone() })),
+        false => Target::Folder(command.output.clone()),
+    };
+    let observer = context.observer();
+    let result =
+        export::export(&repository, &snapshot, &options, target, &observer, &context.interrupt).await;
+    let report = match result {
+        Err(_) if gone.load(Relaxed) => return Ok(Exit::Done),
+        result => result?,
+    };
+    let exit = if report.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
+    if context.output.json {
+        context.output.document(&document(&snapshot.id.to_string(), &report))?;
+        return Ok(exit);
+    }
+    for warning in &report.warnings {
+        context.output.warning(warning, None);
+    }
+    for (what, reason) in &report.failed {
+        context.output.warning(&format!("{what} was not exported: {reason}"), None);
+    }
+    if !to_stream && !context.output.quiet {
+        context.output.data(&summary(command, &report))?;
+    }
+    Ok(exit)
+}
+
+fn options(command: &Export) -> ExportOptions {
+    let formats = command.format.iter().map(|format| match format {
+        FormatName::Sql => Format::Sql,
+        FormatName::Schema => Format::Schema,
+    });
+    ExportOptions {
+        halves: match (command.schema_only, command.data_only) {
+            (true, _) => Halves::Definitions,
+            (_, true) => Halves::Data,
+            _ => Halves::Both,
+        },
+        selection: command.selection.selection(),
+        split: command.split,
+        inserts: command.inserts,
+        owner: !command.no_owner,
+        privileges: !command.no_privileges,
+        compression: match command.compress {
+            None => Compression::None,
+            Some(Compress::Gzip) => Compression::Gzip,
+            Some(Compress::Zstd) => Compression::Zstd,
+        },
+        overwrite: command.overwrite,
+        ..ExportOptions::new(formats)
+    }
+}
+
+fn summary(command: &Export, report: &ExportReport) -> String {
+    let files = units::counted(report.files.len() as u64, "file", "files");
+    let size = units::bytes(report.files.iter().map(|file| file.bytes).sum());
+    let mut text = format!("{files}, {size}, in {}", command.output.display());
+    if report.tables > 0 {
+        let tables = units::counted(report.tables, "table", "tables");
+        let rows = units::counted(report.rows, "row", "rows");
+        text += &format!("; {tables} with {rows}");
+    }
+    if report.removed > 0 {
+        text += &format!("; {} of earlier exports removed", units::count(report.removed));
+    }
+    text + "\n"
+}
+
+fn document<'a>(snapshot: &str, report: &'a ExportReport) -> Document<'a> {
+    let files = report.files.iter().map(|file| FileDocument { name: &file.name, bytes: file.bytes });
+    let failed = report.failed.iter().map(|(what, reason)| FailedDocument { what, reason });
+    Document {
+        version: JSON_VERSION,
+        snapshot: snapshot.to_owned(),
+        files: files.collect(),
+        tables: report.tables,
+        rows: report.rows,
+        bytes: report.bytes,
+        removed: report.removed,
+        warnings: &report.warnings,
+        failed: failed.collect(),
+    }
+}
+
+/// Standard output; a reader that has gone away (`| head`) is no error.
+struct Stdout {
+    gone: Arc<AtomicBool>,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.noted(io::stdout().lock().write(buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.noted(io::stdout().lock().flush())
+    }
+}
+
+impl Stdout {
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.gone.store(true, Relaxed);
+        }
+        result
+    }
+}

@@ -1,0 +1,239 @@
+//! A snapshot, or a part of it, as files that other programs understand: SQL, schema text, archives, values. No server is
+//! needed: definitions come from the snapshot's archive, rows from its COPY text.
+//!
+//! Each form is a module that writes to a [`Sink`]; where the bytes go and what the files are called is this module's and
+//! [`place`]'s business. Memory is bounded: rows are streamed, a file is written by one thread with a bounded queue.
+
+mod job;
+mod large_objects;
+mod order;
+mod place;
+mod rows;
+mod schema;
+mod script;
+mod sink;
+mod split;
+mod table;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use basekeep_repository::{Repository, Snapshot};
+
+use self::job::{Job, Sums};
+use self::place::Place;
+pub use self::place::{LIST, Target, WrittenFile};
+use self::script::ScriptOptions;
+pub(crate) use self::sink::Sink;
+pub(crate) use self::table::{Counts, TableSource};
+use crate::event::begin;
+use crate::restore::{self, Contents};
+use crate::selection::Selection;
+use crate::{EngineError, Event, Interrupt, Observer};
+
+/// One form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// One SQL script for psql.
+    Sql,
+    /// Definitions as text that stays the same while they do.
+    Schema,
+}
+
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// `.gz`.
+    Gzip,
+    /// `.zst`.
+    Zstd,
+}
+
+impl Compression {
+    /// What the names of compressed files end with.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+/// Which halves of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Halves {
+    /// Definitions and data.
+    #[default]
+    Both,
+    /// Definitions alone.
+    Definitions,
+    /// Data alone.
+    Data,
+}
+
+/// What to export, and how.
+#[derive(Debug, Clone)]
+pub struct ExportOptions {
+    /// What of the snapshot.
+    pub selection: Selection,
+    /// The forms.
+    pub formats: BTreeSet<Format>,
+    /// Definitions, data or both, where a form can have both.
+    pub halves: Halves,
+    /// Definitions as one file for each object, in [`Format::Schema`].
+    pub split: bool,
+    /// Rows as `INSERT` statements rather than COPY, in SQL.
+    pub inserts: bool,
+    /// Owners as they were.
+    pub owner: bool,
+    /// Grants as they were.
+    pub privileges: bool,
+    /// How files are compressed.
+    pub compression: Compression,
+    /// Replace files that no export is known to have written.
+    pub overwrite: bool,
+}
+
+impl ExportOptions {
+    /// Everything in these forms.
+    pub fn new(formats: impl IntoIterator<Item = Format>) -> Self {
+        Self {
+            selection: Selection::default(),
+            formats: formats.into_iter().collect(),
+            halves: Halves::Both,
+            split: false,
+            inserts: false,
+            owner: true,
+            privileges: true,
+            compression: Compression::None,
+            overwrite: false,
+        }
+    }
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, Default)]
+pub struct ExportReport {
+    /// Files in the order in which they were written; empty for a stream.
+    pub files: Vec<WrittenFile>,
+    /// Tables whose rows were written, counted once for each form.
+    pub tables: u64,
+    /// Rows of these.
+    pub rows: u64,
+    /// Bytes of these as COPY text.
+    pub bytes: u64,
+    /// Files of earlier exports that were removed.
+    pub removed: u64,
+    /// What to know.
+    pub warnings: Vec<String>,
+    /// What could not be exported, and why. Not empty means exit code 3.
+    pub failed: Vec<(String, String)>,
+}
+
+/// Exports a snapshot.
+///
+/// Errors: kind `Usage` where the target cannot take what is asked for; `Difference` where rows are not those that were
+/// backed up. The file that was being written is not left behind then.
+pub async fn export(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &ExportOptions,
+    target: Target,
+    observer: &Arc<dyn Observer>,
+    interrupt: &Interrupt,
+) -> Result<ExportReport, EngineError> {
+    let lock = interrupt.guard(restore::lock(repository)).await?;
+    let work = export_locked(repository, snapshot, options, target, observer);
+    let result = interrupt.guard(work).await;
+    if let Err(error) = lock.release().await {
+        observer.event(Event::Warning {
+            code: "lock-not-removed".into(),
+            message: format!("the repository's lock could not be removed: {error}"),
+            hint: Some(
+                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
+            ),
+        });
+    }
+    result
+}
+
+/// The same; the caller holds the lock and has loaded the index.
+async fn export_locked(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &ExportOptions,
+    target: Target,
+    observer: &Arc<dyn Observer>,
+) -> Result<ExportReport, EngineError> {
+    let contents = Contents::read(repository, snapshot).await?;
+    let job = Job::new(repository, snapshot, &contents, options, observer)?;
+    let mut place = Place::open(target, options.overwrite)?;
+    let mut report = ExportReport { warnings: job.warnings(), ..ExportReport::default() };
+    for format in &options.formats {
+        write(&job, *format, &mut place, &mut report).await?;
+    }
+    if let Some(folder) = place.folder() {
+        folder.finish()?;
+        report.files = folder.written().to_vec();
+    }
+    Ok(report)
+}
+
+async fn write(
+    job: &Job<'_>,
+    format: Format,
+    place: &mut Place,
+    report: &mut ExportReport,
+) -> Result<(), EngineError> {
+    let began = begin(job.observer, format.doing());
+    job.restart();
+    let compression = job.options.compression;
+    let options = ScriptOptions::of(job.options);
+    match format {
+        Format::Sql => {
+            let name = format!("database.sql{}", compression.suffix());
+            let mut sink = place.begin(&name, compression)?;
+            let sums = script::whole(job, &options, &mut sink).await?;
+            place.end(&name, sink).await?;
+            report.add(sums);
+            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+        }
+        Format::Schema if job.options.split => {
+            let Some(folder) = place.folder() else {
+                return Err(EngineError::usage("one file for each object needs a folder")
+                    .hint("write to a folder with -o DIR, or leave --split out"));
+            };
+            report.removed += split::write(job, &options, folder, job.is_everything())?;
+            began.end(String::new());
+        }
+        Format::Schema => {
+            let name = format!("schema.sql{}", compression.suffix());
+            let mut sink = place.begin(&name, compression)?;
+            let objects = schema::whole(job, &options, &mut sink).await?;
+            place.end(&name, sink).await?;
+            began.end(format!("{objects} objects"));
+        }
+    }
+    Ok(())
+}
+
+impl ExportReport {
+    fn add(&mut self, sums: Sums) {
+        self.tables += sums.tables;
+        self.rows += sums.rows;
+        self.bytes += sums.bytes;
+    }
+}
+
+impl Format {
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Sql => "write SQL",
+            Self::Schema => "write definitions",
+        }
+    }
+}
