@@ -9,6 +9,7 @@ mod files;
 mod globals;
 mod items;
 mod objects;
+mod rows;
 mod secret;
 mod supabase;
 mod tables;
@@ -21,14 +22,15 @@ use jiff::Timestamp;
 
 pub use self::items::{FieldChange, ItemDifference, Items, Value};
 pub use self::objects::ObjectDifference;
+pub use self::rows::{RowChange, RowDifferences};
 pub use self::secret::Secrets;
 pub use self::tables::{TableDifference, TableFigures};
 use crate::event::begin;
 use crate::restore::{self, Contents};
 use crate::stored::globals::Globals;
-use crate::stored::manifest::{Extension, LargeObjects, Manifest, Missing, Sequence, Table};
+use crate::stored::manifest::{Extension, LargeObjects, Missing, Sequence};
 use crate::words::counted;
-use crate::{EngineError, Interrupt, Observer, ResultExt};
+use crate::{EngineError, Interrupt, Observer, ResultExt, listing};
 
 /// How one thing differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,17 +59,65 @@ impl Change {
 pub struct Options {
     /// Compare definitions, roles, settings, sequences and files.
     pub definitions: bool,
-    /// Compare the tables' counts and sizes.
-    pub tables: bool,
-    /// The most files of a kind that are named; the others are counted.
+    /// What to compare of tables.
+    pub tables: Tables,
+    /// Only these tables (`schema.name`, or a name alone, with `*` for any text); empty for all.
+    pub only: Vec<String>,
+    /// The most files of a kind and rows of a table that are told; the others are counted.
     pub limit: usize,
+    /// Values longer than this are cut, in bytes.
+    pub longest: usize,
+    /// The most bytes of rows of one table in memory; more go to temporary files.
+    pub memory: usize,
     /// What is hidden.
     pub secrets: Secrets,
 }
 
+/// What is compared of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tables {
+    /// Nothing.
+    Nothing,
+    /// Counts, sizes and digests, as they stand in the manifests.
+    Figures,
+    /// Their rows, too.
+    Rows,
+}
+
+impl Options {
+    fn wants_table(&self, schema: &str, name: &str) -> bool {
+        let fits = |pattern: &String| {
+            secret::matches(pattern, &format!("{schema}.{name}"))
+                || (!pattern.contains('.') && secret::matches(pattern, name))
+        };
+        self.only.is_empty() || self.only.iter().any(fits)
+    }
+
+    fn bounds(&self) -> rows::Bounds {
+        rows::Bounds { limit: self.limit, memory: self.memory }
+    }
+
+    fn shape(
+        &self,
+        table: (&str, &str),
+        a: &rows::shape::Columns,
+        b: &rows::shape::Columns,
+    ) -> rows::shape::Shape {
+        rows::shape::Shape::new(table, a, b, &self.secrets, self.longest)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { definitions: true, tables: true, limit: 20, secrets: Secrets::default() }
+        Self {
+            definitions: true,
+            tables: Tables::Rows,
+            only: Vec::new(),
+            limit: 20,
+            longest: 64 << 10,
+            memory: 256 << 20,
+            secrets: Secrets::default(),
+        }
     }
 }
 
@@ -99,6 +149,8 @@ pub struct Diff {
     pub equal_tables: u64,
     /// What could not be compared.
     pub not_compared: Vec<Missing>,
+    /// What to know about the comparison.
+    pub notes: Vec<String>,
 }
 
 impl Diff {
@@ -108,30 +160,35 @@ impl Diff {
     }
 }
 
-/// One side, read.
-struct Described {
+/// One side, without its rows.
+struct Described<'a> {
     side: Side,
-    archive: Archive,
-    globals: Result<Globals, String>,
-    sequences: Vec<Sequence>,
-    extensions: Vec<Extension>,
-    large_objects: LargeObjects,
-    tables: Vec<Table>,
+    archive: &'a Archive,
+    globals: Result<&'a Globals, &'a str>,
+    sequences: &'a [Sequence],
+    extensions: &'a [Extension],
+    large_objects: &'a LargeObjects,
     /// What is not in the snapshot.
-    missing: Vec<Missing>,
+    missing: &'a [Missing],
 }
 
-impl Described {
-    fn of(snapshot: &Snapshot, contents: Contents) -> Self {
-        let Contents { archive, manifest, globals, .. } = contents;
-        let Manifest { sequences, extensions, large_objects, tables, not_captured, .. } = manifest;
-        let side = Side {
-            snapshot: Some(snapshot.id.to_string()),
-            source: snapshot.hostname.clone(),
-            time: snapshot.time,
-        };
-        Self { side, archive, globals, sequences, extensions, large_objects, tables, missing: not_captured }
+impl<'a> Described<'a> {
+    fn of(snapshot: &Snapshot, contents: &'a Contents) -> Self {
+        let manifest = &contents.manifest;
+        Self {
+            side: side(snapshot),
+            archive: &contents.archive,
+            globals: contents.globals.as_ref().map_err(String::as_str),
+            sequences: &manifest.sequences,
+            extensions: &manifest.extensions,
+            large_objects: &manifest.large_objects,
+            missing: &manifest.not_captured,
+        }
     }
+}
+
+fn side(snapshot: &Snapshot) -> Side {
+    Side { snapshot: Some(snapshot.id.to_string()), source: snapshot.hostname.clone(), time: snapshot.time }
 }
 
 /// Compares two snapshots; `a` is the older one in what is told.
@@ -150,14 +207,17 @@ pub async fn snapshots(
     let work = async {
         let began = begin(observer, "definitions");
         repository.load_index().await.doing(|| "read the repository's index")?;
-        let left = Described::of(a, Contents::read(repository, a).await?);
-        let right = Described::of(b, Contents::read(repository, b).await?);
-        let mut diff = definitions::compare(&left, &right, options);
+        let (left, right) = (Contents::read(repository, a).await?, Contents::read(repository, b).await?);
+        let mut diff = definitions::compare(&Described::of(a, &left), &Described::of(b, &right), options);
         if options.definitions {
             diff.items.extend(supabase::compare(repository, a, b, options).await?);
             diff.items.extend(files::compare(repository, a, b, options).await?);
         }
         began.end(counted(diff.objects.len() as u64, "difference", "differences"));
+        if options.tables != Tables::Nothing {
+            let both = Both { repository, a: &left, b: &right, options, observer };
+            both.tables(&mut diff, a, b).await?;
+        }
         Ok(diff)
     };
     let result = interrupt.guard(work).await;
@@ -165,4 +225,78 @@ pub async fn snapshots(
     let diff = result?;
     released.doing(|| "remove the repository's lock")?;
     Ok(diff)
+}
+
+/// Two snapshots, whose tables are compared.
+struct Both<'a> {
+    repository: &'a Repository,
+    a: &'a Contents,
+    b: &'a Contents,
+    options: &'a Options,
+    observer: &'a Arc<dyn Observer>,
+}
+
+impl Both<'_> {
+    async fn tables(&self, diff: &mut Diff, a: &Snapshot, b: &Snapshot) -> Result<(), EngineError> {
+        let began = begin(self.observer, "tables");
+        let (columns_a, columns_b) =
+            (listing::columns(self.repository, a).await?, listing::columns(self.repository, b).await?);
+        let (known_a, known_b) = (
+            tables::Described::new(self.a, columns_a.as_ref()),
+            tables::Described::new(self.b, columns_b.as_ref()),
+        );
+        let mut read = 0;
+        for ((schema, name), pair) in tables::pairs(&self.a.manifest.tables, &self.b.manifest.tables) {
+            if !self.options.wants_table(schema, name) {
+                continue;
+            }
+            let mut difference = TableDifference {
+                schema: schema.to_owned(),
+                name: name.to_owned(),
+                change: Change::Changed,
+                a: pair.a.map(TableFigures::of),
+                b: pair.b.map(TableFigures::of),
+                rows: None,
+            };
+            match (pair.a, pair.b) {
+                (Some(a), Some(b)) => {
+                    let (of_a, of_b) = (known_a.of(a), known_b.of(b));
+                    if of_a.names == of_b.names && tables::same_rows(a, b) {
+                        diff.equal_tables += 1;
+                        continue;
+                    }
+                    if self.options.tables == Tables::Rows {
+                        let shape = self.options.shape((schema, name), &of_a, &of_b);
+                        let sides = (
+                            rows::StoredTable { contents: self.a, table: a },
+                            rows::StoredTable { contents: self.b, table: b },
+                        );
+                        let bounds = self.options.bounds();
+                        let found = rows::compare(self.repository, sides.0, sides.1, &shape, bounds).await?;
+                        read += found.read_bytes;
+                        if found.count() == 0 && of_a.names.len() == of_b.names.len() && shape.is_complete() {
+                            // The same columns in another order.
+                            diff.equal_tables += 1;
+                            continue;
+                        }
+                        difference.rows = Some(found);
+                    }
+                }
+                (Some(_), None) => difference.change = Change::Removed,
+                (None, _) => difference.change = Change::Added,
+            }
+            diff.tables.push(difference);
+        }
+        let read_some = diff.tables.iter().any(|table| table.rows.is_some());
+        if read_some && !known_a.knows_keys() && !known_b.knows_keys() {
+            let note = "the snapshots do not say which keys tables have (they are older): rows are compared as a whole";
+            diff.notes.push(note.to_owned());
+        }
+        began.end(format!(
+            "{} differ, {} read",
+            counted(diff.tables.len() as u64, "table", "tables"),
+            crate::words::bytes(read)
+        ));
+        Ok(())
+    }
 }

@@ -171,7 +171,8 @@ pub(crate) fn total(table: &Table) -> Digest {
     }
 }
 
-fn blobs<'a>(contents: &'a Contents, table: &Table) -> Result<&'a [BlobId], EngineError> {
+/// The blobs of a table's data file, the end marker's included.
+pub(crate) fn blobs<'a>(contents: &'a Contents, table: &Table) -> Result<&'a [BlobId], EngineError> {
     let file = table.file.rsplit('/').next().unwrap_or_default();
     contents.blobs(file).ok_or_else(|| {
         EngineError::failed(format!("the snapshot has no file with the rows of {}", name(table)))
@@ -185,7 +186,7 @@ fn name(table: &Table) -> String {
 /// Cuts blobs at line ends. What lies between two line ends of one blob is passed on as it is; only the lines that
 /// go over from one blob to the next are copied.
 #[derive(Debug)]
-struct Cutter {
+pub(crate) struct Cutter {
     /// The begun line, and the last bytes of a whole file, which are no rows.
     held: BytesMut,
     /// How many bytes at the end may be no rows.
@@ -193,11 +194,11 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn new(whole: bool) -> Self {
+    pub(crate) fn new(whole: bool) -> Self {
         Self { held: BytesMut::new(), keep: if whole { TABLE_DATA_END.len() } else { 0 } }
     }
 
-    fn push(&mut self, blob: Bytes) -> (Option<Bytes>, Option<Bytes>) {
+    pub(crate) fn push(&mut self, blob: Bytes) -> (Option<Bytes>, Option<Bytes>) {
         let safe = &blob[..blob.len().saturating_sub(self.keep)];
         let Some(last) = memchr::memrchr(b'\n', safe) else {
             self.held.extend_from_slice(&blob);
@@ -215,7 +216,7 @@ impl Cutter {
         if first.is_some() { (first, rest) } else { (rest, None) }
     }
 
-    fn finish(&mut self) -> Result<Option<Bytes>, &'static str> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Bytes>, &'static str> {
         let mut held = std::mem::take(&mut self.held);
         if self.keep > 0 {
             if !held.ends_with(TABLE_DATA_END) {

@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use crate::support::{Backup, Events, into, programs, repository, restore};
 
 #[path = "../../postgres/tests/changes/random.rs"]
-mod random;
+pub(crate) mod random;
 #[allow(dead_code, reason = "a part of it is for the model test alone")]
 #[path = "../../postgres/tests/changes/statements.rs"]
 mod statements;

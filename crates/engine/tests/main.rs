@@ -9,6 +9,7 @@
 
 mod changed;
 mod ddl;
+mod diff;
 mod drill;
 mod export;
 mod files;

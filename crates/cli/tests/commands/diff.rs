@@ -26,7 +26,9 @@ const CHANGES: &str = "
     INSERT INTO new VALUES (1), (2);
     CREATE OR REPLACE FUNCTION twice(n int) RETURNS int LANGUAGE sql AS 'SELECT n * 2';
     SELECT nextval('numbers');
-    INSERT INTO orders VALUES (101, 'new', 'k101');";
+    INSERT INTO orders VALUES (101, 'new', 'k101');
+    UPDATE orders SET note = E'red \\x1b[31m', api_key = 'other' WHERE id = 7;
+    DELETE FROM orders WHERE id = 50;";
 
 async fn shop() -> (TestDatabase, Sandbox) {
     let database = TestCluster::private(15, &[]).create_database();
@@ -89,7 +91,18 @@ async fn every_kind_of_difference_is_named_under_its_object() {
     assert_eq!(find(tables, "name", "gone")["change"], "removed");
     assert_eq!(find(tables, "name", "new")["b"]["rows"], 2);
     let orders = find(tables, "name", "orders");
-    assert_eq!((&orders["a"]["rows"], &orders["b"]["rows"]), (&100.into(), &101.into()));
+    assert_eq!((&orders["a"]["rows"], &orders["b"]["rows"]), (&100.into(), &100.into()));
+    let rows = &orders["rows"];
+    assert_eq!((&rows["added"], &rows["removed"], &rows["changed"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(rows["changed_columns"], serde_json::json!({"note": 1, "api_key": 1}));
+    let hidden = serde_json::json!({"hidden": true});
+    assert_eq!(
+        rows["shown"][0],
+        serde_json::json!({"change": "changed", "count": 1, "key": {"id": "7"}, "columns": [
+            {"name": "note", "old": "note 7", "new": "red \u{1b}[31m"},
+            {"name": "api_key", "old": hidden, "new": hidden},
+        ]})
+    );
     assert_eq!(document["equal_tables"], 1);
 }
 
@@ -103,6 +116,9 @@ async fn text_is_short_first_and_exit_codes_tell() {
         "differs       added  removed  changed\n",
         "  policy own on public.orders: added\n",
         "    -    AS $$SELECT n + n$$;\n",
+        "  ~ id=7: note note 7 → red \\u{1b}[31m, api_key ••• → •••\n",
+        "  - id=50: note note 50, api_key •••\n",
+        "  + id=101: note new, api_key •••\n",
         "  diff_app: changed: create_db false → true, password ••• → •••\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
@@ -112,6 +128,11 @@ async fn text_is_short_first_and_exit_codes_tell() {
     let full = sandbox.run("diff --full --schema-only").expect(0).stdout;
     assert!(full.contains("+CREATE POLICY own ON public.orders TO diff_app USING ((id > 5));"), "{full}");
     assert!(!full.contains("tables have the same rows"), "{full}");
+    let rows = sandbox.run("diff --table ord* --limit 1 --show-secrets").expect(0).stdout;
+    assert!(rows.contains("api_key k7 → other") && rows.contains("  and 2 more; --limit"), "{rows}");
+    assert!(!rows.contains("policy own") && !rows.contains("public.new"), "{rows}");
+    let figures = sandbox.run("diff --no-rows").expect(0).stdout;
+    assert!(figures.contains("public.orders") && !figures.contains("id=7"), "{figures}");
     let first = sandbox.run("list --json").expect(0).json()["snapshots"][0]["id"].clone();
     let backwards = format!("diff latest {} --json", first.as_str().unwrap());
     let document = sandbox.run(&backwards).expect(0).json();

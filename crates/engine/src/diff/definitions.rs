@@ -1,9 +1,9 @@
 //! Two sides that have been read: everything that needs no further reading.
 
-use super::{Described, Diff, Options, facts, globals, objects, tables};
+use super::{Described, Diff, Options, facts, globals, objects};
 use crate::stored::manifest::Missing;
 
-pub(super) fn compare(a: &Described, b: &Described, options: &Options) -> Diff {
+pub(super) fn compare(a: &Described<'_>, b: &Described<'_>, options: &Options) -> Diff {
     let mut diff = Diff {
         a: a.side.clone(),
         b: b.side.clone(),
@@ -12,6 +12,7 @@ pub(super) fn compare(a: &Described, b: &Described, options: &Options) -> Diff {
         tables: Vec::new(),
         equal_tables: 0,
         not_compared: Vec::new(),
+        notes: Vec::new(),
     };
     for (side, word) in [(a, "first"), (b, "second")] {
         diff.not_compared.extend(side.missing.iter().map(|missing| Missing {
@@ -20,22 +21,19 @@ pub(super) fn compare(a: &Described, b: &Described, options: &Options) -> Diff {
         }));
     }
     if options.definitions {
-        diff.objects = objects::differences(&a.archive, &b.archive, options.secrets.show);
-        match (&a.globals, &b.globals) {
+        diff.objects = objects::differences(a.archive, b.archive, options.secrets.show);
+        match (a.globals, b.globals) {
             (Ok(left), Ok(right)) => diff.items.extend(globals::compare(left, right, &options.secrets)),
             (left, right) => {
-                let reasons = [left, right].into_iter().filter_map(|side| side.as_ref().err());
+                let reasons = [left, right].into_iter().filter_map(Result::err);
                 diff.not_compared.push(Missing {
                     what: "roles and settings".into(),
-                    reason: reasons.cloned().collect::<Vec<_>>().join("; "),
+                    reason: reasons.collect::<Vec<_>>().join("; "),
                     hint: None,
                 });
             }
         }
         diff.items.extend(facts::compare(a, b));
-    }
-    if options.tables {
-        (diff.tables, diff.equal_tables) = tables::compare(&a.tables, &b.tables);
     }
     diff
 }

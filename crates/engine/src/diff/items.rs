@@ -50,6 +50,13 @@ pub enum Value {
     Null,
     /// Its text.
     Shown(String),
+    /// A text that is too long to be told as a whole.
+    Long {
+        /// Its beginning.
+        start: String,
+        /// Bytes of all of it.
+        bytes: u64,
+    },
     /// A secret.
     Hidden,
 }
@@ -59,9 +66,25 @@ impl std::fmt::Debug for Value {
         // Values of rows are in no log.
         f.write_str(match self {
             Self::Null => "Null",
-            Self::Shown(_) => "Shown(…)",
+            Self::Shown(_) | Self::Long { .. } => "Shown(…)",
             Self::Hidden => "Hidden",
         })
+    }
+}
+
+impl Value {
+    /// A text, of which at most `longest` bytes are kept.
+    pub(super) fn cut(text: &[u8], longest: usize) -> Self {
+        if text.len() <= longest {
+            return Self::Shown(String::from_utf8_lossy(text).into_owned());
+        }
+        let mut end = longest;
+        // Not inside of a character.
+        while end > 0 && text.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end -= 1;
+        }
+        let start = String::from_utf8_lossy(&text[..end]).into_owned();
+        Self::Long { start, bytes: text.len() as u64 }
     }
 }
 

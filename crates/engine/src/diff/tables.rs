@@ -1,8 +1,12 @@
-//! Tables: counts and sizes on both sides, and which of them have other rows.
+//! Tables: which both sides have, and with which columns and keys.
 
 use std::collections::BTreeMap;
 
 use super::Change;
+use super::rows::RowDifferences;
+use super::rows::shape::Columns;
+use crate::restore::{Contents, CopyStatement};
+use crate::stored::columns;
 use crate::stored::manifest::Table;
 
 /// A table with rows that differ, or that only one side has.
@@ -18,6 +22,8 @@ pub struct TableDifference {
     pub a: Option<TableFigures>,
     /// On the second side.
     pub b: Option<TableFigures>,
+    /// The rows, where both sides have the table and they were read.
+    pub rows: Option<RowDifferences>,
 }
 
 /// A table's count and size.
@@ -29,32 +35,76 @@ pub struct TableFigures {
     pub bytes: u64,
 }
 
-/// The tables that differ, by name, and how many are equal.
-pub(super) fn compare(a: &[Table], b: &[Table]) -> (Vec<TableDifference>, u64) {
-    let by_name = |tables: &[Table]| -> BTreeMap<(String, String), Table> {
-        tables.iter().map(|table| ((table.schema.clone(), table.name.clone()), table.clone())).collect()
-    };
-    let (left, mut right) = (by_name(a), by_name(b));
-    let figures = |table: &Table| TableFigures { rows: table.rows, bytes: table.bytes };
-    let (mut differing, mut equal) = (Vec::new(), 0);
-    let mut add = |(schema, name), change, a: Option<&Table>, b: Option<&Table>| {
-        differing.push(TableDifference { schema, name, change, a: a.map(figures), b: b.map(figures) });
-    };
-    for (name, a) in left {
-        match right.remove(&name) {
-            None => add(name, Change::Removed, Some(&a), None),
-            Some(b) if same(&a, &b) => equal += 1,
-            Some(b) => add(name, Change::Changed, Some(&a), Some(&b)),
-        }
+impl TableFigures {
+    pub(super) fn of(table: &Table) -> Self {
+        Self { rows: table.rows, bytes: table.bytes }
     }
-    for (name, b) in right {
-        add(name, Change::Added, None, Some(&b));
-    }
-    differing.sort_by(|x, y| (&x.schema, &x.name).cmp(&(&y.schema, &y.name)));
-    (differing, equal)
 }
 
-/// Whether two tables have the same rows, as their digests say.
-fn same(a: &Table, b: &Table) -> bool {
+/// A table by name, on one side or on both.
+pub(super) struct Pair<'a> {
+    pub(super) a: Option<&'a Table>,
+    pub(super) b: Option<&'a Table>,
+}
+
+/// All tables of both sides, by name.
+pub(super) fn pairs<'a>(a: &'a [Table], b: &'a [Table]) -> Vec<((&'a str, &'a str), Pair<'a>)> {
+    let mut pairs: BTreeMap<(&str, &str), Pair<'_>> = BTreeMap::new();
+    for table in a {
+        pairs.insert((&table.schema, &table.name), Pair { a: Some(table), b: None });
+    }
+    for table in b {
+        pairs.entry((&table.schema, &table.name)).or_insert(Pair { a: None, b: None }).b = Some(table);
+    }
+    pairs.into_iter().collect()
+}
+
+/// Whether two tables have the same rows, as their digests say. Their columns must be the same.
+pub(super) fn same_rows(a: &Table, b: &Table) -> bool {
     a.rows == b.rows && a.bytes == b.bytes && a.digest == b.digest
+}
+
+/// The columns of a snapshot's tables.
+pub(super) struct Described<'a> {
+    stored: Option<&'a columns::Columns>,
+    by_file: BTreeMap<&'a str, &'a columns::Table>,
+    copies: BTreeMap<i32, &'a basekeep_archive::Entry>,
+}
+
+impl<'a> Described<'a> {
+    pub(super) fn new(contents: &'a Contents, stored: Option<&'a columns::Columns>) -> Self {
+        let entries = contents.archive.entries.iter().filter(|entry| entry.copy_stmt.is_some());
+        let tables = stored.into_iter().flat_map(|columns| &columns.tables);
+        Self {
+            stored,
+            by_file: tables.map(|table| (table.file.as_str(), table)).collect(),
+            copies: entries.map(|entry| (entry.dump_id, entry)).collect(),
+        }
+    }
+
+    /// Whether the snapshot says which keys there are.
+    pub(super) fn knows_keys(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// A table's columns, and the key that tells its rows apart.
+    pub(super) fn of(&self, table: &Table) -> Columns {
+        if let Some(stored) = self.by_file.get(table.file.as_str()) {
+            let names = stored.columns.iter().map(|column| column.name.clone()).collect();
+            return Columns { names, key: key(stored) };
+        }
+        let copy = self.copies.get(&table.dump_id).and_then(|entry| entry.copy_stmt.as_ref());
+        let parsed = copy.and_then(|copy| CopyStatement::parse(&copy.to_string()));
+        Columns { names: parsed.map(|copy| copy.columns).unwrap_or_default(), key: None }
+    }
+}
+
+/// The primary key, or a unique key that has no nulls.
+fn key(table: &columns::Table) -> Option<Vec<String>> {
+    let not_null = |name: &String| table.columns.iter().any(|column| &column.name == name && column.not_null);
+    let unique = || {
+        let mut keys = table.unique_keys.iter();
+        keys.find(|key| key.nulls_equal || key.columns.iter().all(not_null)).map(|key| key.columns.clone())
+    };
+    table.primary_key.clone().or_else(unique)
 }

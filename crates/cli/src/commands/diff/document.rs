@@ -1,7 +1,10 @@
 //! A diff as JSON.
 
+use std::collections::BTreeMap;
+
 use basekeep_engine::diff::{
-    Diff, FieldChange, Items, ObjectDifference, Side, TableDifference, TableFigures, Value,
+    Diff, FieldChange, Items, ObjectDifference, RowChange, RowDifferences, Side, TableDifference,
+    TableFigures, Value,
 };
 use serde::{Serialize, Serializer};
 
@@ -19,6 +22,7 @@ pub(super) struct Document<'a> {
     tables: Vec<TableDocument<'a>>,
     equal_tables: u64,
     not_compared: Vec<MissingDocument<'a>>,
+    notes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -56,7 +60,8 @@ struct ItemDocument<'a> {
     fields: Vec<FieldDocument<'a>>,
 }
 
-/// `old` and `new` are absent where there was or is none, and `{"hidden":true}` where they are secret.
+/// `old` and `new` are absent where there was or is none, `{"hidden":true}` where they are secret, and
+/// `{"start":"…","bytes":1000000}` where they are too long.
 #[derive(Serialize)]
 pub(super) struct FieldDocument<'a> {
     name: &'a str,
@@ -74,10 +79,16 @@ impl Serialize for ValueDocument<'_> {
         struct Hidden {
             hidden: bool,
         }
+        #[derive(Serialize)]
+        struct Long<'a> {
+            start: &'a str,
+            bytes: u64,
+        }
         match self.0 {
             Value::Null => to.serialize_none(),
             Value::Shown(text) => to.serialize_str(text),
             Value::Hidden => Hidden { hidden: true }.serialize(to),
+            Value::Long { start, bytes } => Long { start, bytes: *bytes }.serialize(to),
         }
     }
 }
@@ -91,6 +102,31 @@ struct TableDocument<'a> {
     a: Option<FiguresDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<FiguresDocument>,
+    /// Absent where no rows were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<RowsDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct RowsDocument<'a> {
+    key: &'a [String],
+    added: u64,
+    removed: u64,
+    changed: u64,
+    changed_columns: &'a BTreeMap<String, u64>,
+    columns_added: &'a [String],
+    columns_removed: &'a [String],
+    read_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Option<Vec<RowDocument<'a>>>,
+}
+
+#[derive(Serialize)]
+struct RowDocument<'a> {
+    change: &'a str,
+    count: u64,
+    key: BTreeMap<&'a str, ValueDocument<'a>>,
+    columns: Vec<FieldDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -107,9 +143,10 @@ pub(super) fn of(diff: &Diff, summary: bool) -> Document<'_> {
         equal: diff.is_equal(),
         objects: diff.objects.iter().map(|o| object(o, summary)).collect(),
         items: diff.items.iter().map(|i| items(i, summary)).collect(),
-        tables: diff.tables.iter().map(table).collect(),
+        tables: diff.tables.iter().map(|t| table(t, summary)).collect(),
         equal_tables: diff.equal_tables,
         not_compared: diff.not_compared.iter().map(MissingDocument::of).collect(),
+        notes: &diff.notes,
     }
 }
 
@@ -150,7 +187,7 @@ pub(super) fn field(change: &FieldChange) -> FieldDocument<'_> {
     }
 }
 
-fn table(table: &TableDifference) -> TableDocument<'_> {
+fn table(table: &TableDifference, summary: bool) -> TableDocument<'_> {
     let figures = |side: Option<TableFigures>| side.map(|f| FiguresDocument { rows: f.rows, bytes: f.bytes });
     TableDocument {
         schema: &table.schema,
@@ -158,5 +195,29 @@ fn table(table: &TableDifference) -> TableDocument<'_> {
         change: table.change.word(),
         a: figures(table.a),
         b: figures(table.b),
+        rows: table.rows.as_ref().map(|found| rows(found, summary)),
+    }
+}
+
+fn rows(found: &RowDifferences, summary: bool) -> RowsDocument<'_> {
+    RowsDocument {
+        key: &found.key,
+        added: found.added,
+        removed: found.removed,
+        changed: found.changed,
+        changed_columns: &found.changed_columns,
+        columns_added: &found.columns_added,
+        columns_removed: &found.columns_removed,
+        read_bytes: found.read_bytes,
+        shown: (!summary).then(|| found.shown.iter().map(row).collect()),
+    }
+}
+
+fn row(row: &RowChange) -> RowDocument<'_> {
+    RowDocument {
+        change: row.change.word(),
+        count: row.count,
+        key: row.key.iter().map(|(name, value)| (name.as_str(), ValueDocument(value))).collect(),
+        columns: row.fields.iter().map(field).collect(),
     }
 }

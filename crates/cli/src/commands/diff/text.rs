@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use basekeep_engine::diff::{
-    Change, Diff, FieldChange, Items, ObjectDifference, Side, TableDifference, Value,
+    Change, Diff, FieldChange, Items, ObjectDifference, RowChange, Side, TableDifference, Value,
 };
 
 use crate::output::table::{Align, Table, clean};
@@ -11,8 +11,6 @@ use crate::output::units;
 
 /// What stands for a secret.
 const HIDDEN: &str = "•••";
-/// Longer values are cut, unless all of them is asked for.
-const LONGEST_VALUE: usize = 80;
 
 pub(super) fn of(diff: &Diff, summary: bool, full: bool) -> String {
     let mut text = format!("{} → {}\n", side(&diff.a), side(&diff.b));
@@ -24,7 +22,10 @@ pub(super) fn of(diff: &Diff, summary: bool, full: bool) -> String {
     if !summary {
         text += &objects(&diff.objects, full);
         for items in &diff.items {
-            text += &section(items, full);
+            text += &section(items);
+        }
+        for table in &diff.tables {
+            text += &rows(table);
         }
     }
     text
@@ -68,6 +69,9 @@ fn tables(diff: &Diff) -> String {
     }
     let mut table = Table::new(&[
         ("tables", Align::Left),
+        ("added", Align::Right),
+        ("removed", Align::Right),
+        ("changed", Align::Right),
         ("rows", Align::Right),
         ("size", Align::Right),
         ("", Align::Left),
@@ -79,20 +83,67 @@ fn tables(diff: &Diff) -> String {
     format!("\n{}{equal} the same rows\n", table.render())
 }
 
-fn line(t: &TableDifference) -> [String; 4] {
+fn line(t: &TableDifference) -> [String; 7] {
     let both = |of: fn(&basekeep_engine::diff::TableFigures) -> String| match (&t.a, &t.b) {
         (Some(a), Some(b)) if of(a) == of(b) => of(a),
         (Some(a), Some(b)) => format!("{} → {}", of(a), of(b)),
         (Some(one), None) | (None, Some(one)) => of(one),
         (None, None) => String::new(),
     };
-    let word = if t.change == Change::Changed { String::new() } else { t.change.word().to_owned() };
-    [
-        format!("{}.{}", t.schema, t.name),
-        both(|f| units::count(f.rows)),
-        both(|f| units::bytes(f.bytes)),
-        word,
-    ]
+    let counts = match &t.rows {
+        Some(found) => [found.added, found.removed, found.changed]
+            .map(|n| if n == 0 { "-".to_owned() } else { units::count(n) }),
+        None => [const { String::new() }; 3],
+    };
+    let word = match (t.change, &t.rows) {
+        (Change::Changed, Some(found)) if found.key.is_empty() => "no key".to_owned(),
+        (Change::Changed, _) => String::new(),
+        (change, _) => format!("table {}", change.word()),
+    };
+    let [added, removed, changed] = counts;
+    let (rows, size) = (both(|f| units::count(f.rows)), both(|f| units::bytes(f.bytes)));
+    [format!("{}.{}", t.schema, t.name), added, removed, changed, rows, size, word]
+}
+
+/// The rows of a table that differ.
+fn rows(t: &TableDifference) -> String {
+    let Some(found) = &t.rows else { return String::new() };
+    let mut text = format!("\nrows of {}.{}\n", clean(&t.schema), clean(&t.name));
+    for (columns, word) in [(&found.columns_added, "new"), (&found.columns_removed, "removed")] {
+        if !columns.is_empty() {
+            text += &format!("  {word} columns, not compared: {}\n", clean(&columns.join(", ")));
+        }
+    }
+    for row in &found.shown {
+        text += &format!("  {}\n", row_text(row));
+    }
+    let told: u64 = found.shown.iter().map(|row| row.count).sum();
+    match found.count().saturating_sub(told) {
+        0 => text,
+        more => text + &format!("  and {} more; --limit shows more\n", units::count(more)),
+    }
+}
+
+/// `~ id=7: total 5 → 6`, `+ id=8: total 1`, `- id=9: …`.
+fn row_text(row: &RowChange) -> String {
+    let key: Vec<String> =
+        row.key.iter().map(|(name, value)| format!("{}={}", clean(name), value_text(value))).collect();
+    let key = key.join(" ");
+    let values = |of: fn(&FieldChange) -> &Option<Value>| {
+        let others = row.fields.iter().filter(|field| row.key.iter().all(|(name, _)| name != &field.name));
+        let told = others.filter_map(|field| {
+            of(field).as_ref().map(|value| format!("{} {}", clean(&field.name), value_text(value)))
+        });
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let times = if row.count > 1 { format!(" ({} times)", units::count(row.count)) } else { String::new() };
+    let (sign, values) = match row.change {
+        Change::Added => ("+", values(|field| &field.new)),
+        Change::Removed => ("-", values(|field| &field.old)),
+        Change::Changed => ("~", row.fields.iter().map(field).collect::<Vec<_>>().join(", ")),
+    };
+    let colon = if key.is_empty() || values.is_empty() { "" } else { ": " };
+    format!("{sign} {key}{colon}{values}{times}")
 }
 
 /// Each object with what belongs to it.
@@ -115,12 +166,12 @@ fn objects(objects: &[ObjectDifference], full: bool) -> String {
     text
 }
 
-fn section(items: &Items, full: bool) -> String {
+fn section(items: &Items) -> String {
     let mut text = format!("\n{}\n", items.kinds);
     for item in &items.shown {
         text += &format!("  {}: {}", clean(&item.name), item.change.word());
         if item.change == Change::Changed {
-            let fields: Vec<String> = item.fields.iter().map(|change| field(change, full)).collect();
+            let fields: Vec<String> = item.fields.iter().map(field).collect();
             text += &format!(": {}", fields.join(", "));
         }
         text.push('\n');
@@ -132,21 +183,18 @@ fn section(items: &Items, full: bool) -> String {
 }
 
 /// `total 5 → 7`.
-pub(super) fn field(change: &FieldChange, full: bool) -> String {
-    let told =
-        |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), |v| value_text(v, full));
+fn field(change: &FieldChange) -> String {
+    let told = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), value_text);
     format!("{} {} → {}", clean(&change.name), told(&change.old), told(&change.new))
 }
 
-/// A value in one line, cut where it is long.
-pub(super) fn value_text(value: &Value, full: bool) -> String {
+/// A value in one line.
+pub(crate) fn value_text(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Hidden => HIDDEN.to_owned(),
-        Value::Shown(text) if full || text.chars().count() <= LONGEST_VALUE => clean(text),
-        Value::Shown(text) => {
-            let cut: String = text.chars().take(LONGEST_VALUE).collect();
-            format!("{}… ({} characters)", clean(&cut), units::count(text.chars().count() as u64))
-        }
+        Value::Shown(text) if text.is_empty() => "''".to_owned(),
+        Value::Shown(text) => clean(text),
+        Value::Long { start, bytes } => format!("{}… ({})", clean(start), units::bytes(*bytes)),
     }
 }
