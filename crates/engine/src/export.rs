@@ -4,6 +4,10 @@
 //! Each form is a module that writes to a [`Sink`]; where the bytes go and what the files are called is this module's and
 //! [`place`]'s business. Memory is bounded: rows are streamed, a file is written by one thread with a bounded queue.
 
+mod archive;
+mod beside;
+mod components;
+mod files;
 mod job;
 mod large_objects;
 mod order;
@@ -38,6 +42,14 @@ pub enum Format {
     Sql,
     /// Definitions as text that stays the same while they do.
     Schema,
+    /// One script for each component.
+    Components,
+    /// An archive for pg_restore: a folder, or in a stream one file.
+    Archive,
+    /// An archive for pg_restore in one file.
+    Dump,
+    /// What is beside the database: storage, edge functions, migrations, the project's folder.
+    Files,
 }
 
 /// How files are compressed.
@@ -177,6 +189,10 @@ async fn export_locked(
         write(&job, *format, &mut place, &mut report).await?;
     }
     if let Some(folder) = place.folder() {
+        // What goes into version control has no dates.
+        if options.formats.iter().any(|format| *format != Format::Schema) {
+            beside::write(&job, folder).await?;
+        }
         folder.finish()?;
         report.files = folder.written().to_vec();
     }
@@ -217,6 +233,32 @@ async fn write(
             place.end(&name, sink).await?;
             began.end(format!("{objects} objects"));
         }
+        Format::Components => {
+            if place.folder().is_none() {
+                return Err(EngineError::usage("components are several files and need a folder")
+                    .hint("write to a folder with -o DIR"));
+            }
+            let sums = components::write(job, place).await?;
+            report.add(sums);
+            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+        }
+        Format::Archive if place.folder().is_some() => {
+            let sums = archive::directory(job, place).await?;
+            report.add(sums);
+            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+        }
+        Format::Archive | Format::Dump => {
+            let name = "database.dump";
+            let mut sink = place.begin(name, Compression::None)?;
+            let sums = archive::custom(job, &mut sink).await?;
+            place.end(name, sink).await?;
+            report.add(sums);
+            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+        }
+        Format::Files => {
+            let files = files::write(job, place).await?;
+            began.end(format!("{files} files"));
+        }
     }
     Ok(())
 }
@@ -234,6 +276,9 @@ impl Format {
         match self {
             Self::Sql => "write SQL",
             Self::Schema => "write definitions",
+            Self::Components => "write components",
+            Self::Archive | Self::Dump => "write an archive",
+            Self::Files => "write files",
         }
     }
 }

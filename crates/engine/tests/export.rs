@@ -1,5 +1,7 @@
 //! Exports loaded back with stock tools: what comes back is what was backed up.
 
+mod archive;
+mod components;
 mod schema;
 mod sql;
 

@@ -71,6 +71,30 @@ enum FormatName {
     Sql,
     /// Definitions as text that is the same byte for byte while they are
     Schema,
+    /// One script for each component: roles, users, functions, policies and so on
+    Components,
+    /// A pg_dump archive for pg_restore, as a folder (to standard output: as one file)
+    Archive,
+    /// A pg_dump archive in one file
+    Dump,
+    /// Storage files, edge functions, migrations and the project's folder
+    Files,
+    /// All of them but dump
+    All,
+}
+
+impl FormatName {
+    fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Sql => &[Format::Sql],
+            Self::Schema => &[Format::Schema],
+            Self::Components => &[Format::Components],
+            Self::Archive => &[Format::Archive],
+            Self::Dump => &[Format::Dump],
+            Self::Files => &[Format::Files],
+            Self::All => &[Format::Sql, Format::Schema, Format::Components, Format::Archive, Format::Files],
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -146,10 +170,7 @@ pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, Eng
 }
 
 fn options(command: &Export) -> ExportOptions {
-    let formats = command.format.iter().map(|format| match format {
-        FormatName::Sql => Format::Sql,
-        FormatName::Schema => Format::Schema,
-    });
+    let formats = command.format.iter().flat_map(|format| format.formats()).copied();
     ExportOptions {
         halves: match (command.schema_only, command.data_only) {
             (true, _) => Halves::Definitions,

@@ -11,7 +11,7 @@ use basekeep_repository::{Repository, Snapshot};
 use super::table::{Counts, TableSource};
 use super::{ExportOptions, Halves};
 use crate::restore::Contents;
-use crate::selection::Selected;
+use crate::selection::{Part, Selected};
 use crate::stored::manifest::Table;
 use crate::{EngineError, Event, Observer, Progress};
 
@@ -51,6 +51,14 @@ impl Sums {
     }
 }
 
+impl std::ops::AddAssign for Sums {
+    fn add_assign(&mut self, other: Self) {
+        self.tables += other.tables;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
 impl<'a> Job<'a> {
     pub(super) fn new(
         repository: &'a Repository,
@@ -87,6 +95,11 @@ impl<'a> Job<'a> {
     /// Whether an entry of the archive is to be exported.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         self.selected.contains(entry)
+    }
+
+    /// Whether a part is meant that is not, or not only, in the archive.
+    pub(super) fn has(&self, part: Part) -> bool {
+        self.selected.has(part)
     }
 
     /// Whether nothing was left out by a selection.

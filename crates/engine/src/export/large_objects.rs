@@ -19,7 +19,6 @@ const PIECE: usize = 16 << 10;
 pub(super) struct LargeObject {
     pub(super) oid: u32,
     /// Its file in the archive's folder.
-    #[allow(dead_code, reason = "archives use it")]
     pub(super) file: String,
     pub(super) blobs: Vec<BlobId>,
 }

@@ -74,6 +74,19 @@ pub(super) fn rows(archive: &Archive, data: &[usize], statements: bool) -> RowOr
     RowOrder { data: order, violated }
 }
 
+/// Data entries whose rows these refer to.
+pub(super) fn referred_to(archive: &Archive, data: &[usize]) -> BTreeSet<usize> {
+    let all: Vec<usize> = archive
+        .entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| entry.desc == "TABLE DATA")
+        .map(|(index, _)| index)
+        .collect();
+    let keys = keys(archive, &all).into_iter().filter(|key| key.from.iter().any(|n| data.contains(n)));
+    keys.flat_map(|key| key.to).collect()
+}
+
 fn keys(archive: &Archive, data: &[usize]) -> Vec<Key> {
     let entries = &archive.entries;
     let by_id: HashMap<i32, usize> =

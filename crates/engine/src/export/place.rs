@@ -218,6 +218,18 @@ impl Folder {
         Ok(stale.len() as u64)
     }
 
+    /// Removes a listed file that is going to be written again.
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), EngineError> {
+        let path = self.root.join(name);
+        if !self.listed.contains(name) {
+            return Ok(());
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the list as it is now, and makes names durable.
     pub(super) fn finish(&mut self) -> Result<(), EngineError> {
         let text: String = self.listed.iter().map(|name| format!("{name}\n")).collect();

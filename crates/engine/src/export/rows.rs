@@ -24,6 +24,17 @@ pub(super) async fn copy(
         return Err(EngineError::failed(format!("the archive does not say how {} is loaded", source.name())));
     }
     sink.write(statement).await?;
+    let counts = plain(job, source, sink).await?;
+    sink.write(b"\\.\n\n").await?;
+    Ok(counts)
+}
+
+/// Writes the rows as COPY text, nothing else.
+pub(super) async fn plain(
+    job: &Job<'_>,
+    source: &TableSource<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Counts, EngineError> {
     let mut rows = source.rows()?;
     let mut before = 0;
     while let Some(piece) = rows.next().await {
@@ -34,7 +45,6 @@ pub(super) async fn copy(
         job.passed(now - before, bytes);
         before = now;
     }
-    sink.write(b"\\.\n\n").await?;
     let digest = rows.digest();
     Ok(Counts { rows: digest.rows, bytes: digest.bytes })
 }

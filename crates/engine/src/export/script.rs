@@ -24,6 +24,8 @@ pub(super) struct ScriptOptions {
     pub(super) inserts: bool,
     pub(super) owner: bool,
     pub(super) privileges: bool,
+    /// Schemas may be there, and functions are replaced.
+    pub(super) replace: bool,
 }
 
 impl ScriptOptions {
@@ -34,6 +36,7 @@ impl ScriptOptions {
             inserts: options.inserts,
             owner: options.owner,
             privileges: options.privileges,
+            replace: false,
         }
     }
 
@@ -98,6 +101,12 @@ impl<'a> Script<'a> {
             settings: HashMap::new(),
             large_objects: Digest::default(),
         }
+    }
+
+    /// Which halves the next steps are about.
+    pub(super) fn choose(&mut self, definitions: bool, data: bool) {
+        self.options.definitions = definitions;
+        self.options.data = data;
     }
 
     /// The head, and the settings under which all that follows means what it meant.
@@ -208,7 +217,10 @@ impl<'a> Script<'a> {
     /// An entry's statements, with the settings that are not in force yet.
     pub(super) async fn entry(&mut self, entry: &Entry) -> Result<(), EngineError> {
         let archive = &self.job.contents.archive;
-        let text = statements(archive, entry, &self.options.restore(), &mut self.settings);
+        let mut text = statements(archive, entry, &self.options.restore(), &mut self.settings);
+        if self.options.replace {
+            replacing(&mut text);
+        }
         if text.is_empty() {
             return Ok(());
         }
@@ -263,6 +275,22 @@ pub(super) fn statements(
         push_statement(&mut text, &query);
     }
     text
+}
+
+/// Makes a definition one that may meet its object.
+fn replacing(text: &mut Vec<u8>) {
+    const FORMS: [(&str, &str); 4] = [
+        ("CREATE SCHEMA ", "CREATE SCHEMA IF NOT EXISTS "),
+        ("CREATE FUNCTION ", "CREATE OR REPLACE FUNCTION "),
+        ("CREATE PROCEDURE ", "CREATE OR REPLACE PROCEDURE "),
+        ("CREATE AGGREGATE ", "CREATE OR REPLACE AGGREGATE "),
+    ];
+    for (begin, replacement) in FORMS {
+        if text.starts_with(begin.as_bytes()) {
+            text.splice(..begin.len(), replacement.bytes());
+            return;
+        }
+    }
 }
 
 /// The settings of a script.

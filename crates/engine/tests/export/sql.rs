@@ -6,7 +6,7 @@ use basekeep_testkit::{ODD_CATALOG, SAMPLE_PROJECT, TestCluster, TestDatabase};
 use super::{export_to, fixture, psql};
 use crate::support::{Backup, assert_same_text, backed_up, contents, definitions};
 
-async fn assert_same(source: &TestDatabase, backup: &Backup, target: &TestDatabase) {
+pub(super) async fn assert_same(source: &TestDatabase, backup: &Backup, target: &TestDatabase) {
     assert_same_text(&definitions(source), &definitions(target));
     let again = backed_up(target).await;
     let (found, expected) = (contents(&again.manifest), contents(&backup.manifest));
