@@ -7,6 +7,7 @@ mod definitions;
 pub(crate) mod files;
 mod large_objects;
 mod late;
+mod look;
 mod merge;
 mod names;
 mod outcome;
@@ -30,6 +31,7 @@ use basekeep_postgres::{ConnectOptions, Environment};
 use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
 pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, blobs_toc, read_globals};
+pub use self::look::{Found, look};
 pub(crate) use self::names::CopyStatement;
 pub(crate) use self::plan::Roles;
 pub(crate) use self::rows::fits as ranges_fit;

@@ -30,6 +30,17 @@ fn part() -> impl TypedValueParser<Value = Part> {
 }
 
 impl SelectionArguments {
+    /// The arguments that say this.
+    pub(crate) fn of(selection: Selection) -> Self {
+        Self {
+            only: selection.parts.into_iter().collect(),
+            schema: selection.schemas,
+            table: selection.tables,
+            object: selection.objects,
+            with_dependencies: selection.with_dependencies,
+        }
+    }
+
     /// What is asked for.
     pub(crate) fn selection(&self) -> Selection {
         Selection {

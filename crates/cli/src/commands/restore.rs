@@ -3,14 +3,16 @@
 mod checklist;
 mod files;
 mod project;
+mod wizard;
 
 use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{self, FailedObject, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
-use basekeep_engine::{EngineError, listing};
+use basekeep_engine::{EngineError, Repository, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::checklist::Checklist;
+use crate::arguments::selection::SelectionArguments;
 use crate::commands::verify::live::CheckDocument;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -19,7 +21,7 @@ use crate::output::{JSON_VERSION, units};
 use crate::{confirm, progress};
 
 /// Restore a snapshot into an empty or new database, or into a Supabase project
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     after_long_help = "The plan is printed and the target's database name is asked for, unless --yes is given. \
                              Objects that could not be restored are listed, and the exit code is 3. Afterwards the checklist of \
@@ -33,8 +35,15 @@ pub(crate) struct Restore {
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
     /// The target: a postgresql:// URL or a name from basekeep.toml; its database must be empty, or a fresh Supabase project
+    ///
+    /// Without it, on a terminal, everything is asked for.
     #[arg(long, value_name = "URL|SOURCE")]
-    to: String,
+    to: Option<String>,
+    /// The target with a password that was typed.
+    #[arg(skip)]
+    address: Option<Box<ConnectOptions>>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// The source that `latest` means
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -177,9 +186,31 @@ struct FailedDocument<'a> {
     skipped: bool,
 }
 
+impl Restore {
+    /// What names the target.
+    fn to(&self) -> &str {
+        self.to.as_deref().unwrap_or_default()
+    }
+
+    /// Where it is.
+    fn target(&self, context: &Context) -> Result<ConnectOptions, EngineError> {
+        match &self.address {
+            Some(address) => Ok((**address).clone()),
+            None => context.target(self.to()),
+        }
+    }
+}
+
 pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, EngineError> {
     let asks = !command.yes && !command.dry_run;
-    let target = context.target(&command.to)?;
+    let Some(to) = &command.to else {
+        wizard::possible(context)?;
+        let repository = context.open_repository().await?;
+        let command = wizard::fill(command, context, &repository).await?;
+        let target = command.target(context)?;
+        return into(&command, context, &repository, target).await;
+    };
+    let target = context.target(to)?;
     if command.on_conflict.is_some() && command.mode != Mode::Merge {
         return Err(EngineError::usage("--on-conflict has a meaning only with --mode merge")
             .hint("add --mode merge to put rows in beside those that are there"));
@@ -189,16 +220,27 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
             .hint("add --yes to go on without a question, or --dry-run to see the plan"));
     }
     let repository = context.open_repository().await?;
-    let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
+    into(command, context, &repository, target).await
+}
+
+/// Restores into a target that is known.
+async fn into(
+    command: &Restore,
+    context: &Context,
+    repository: &Repository,
+    target: ConnectOptions,
+) -> Result<Exit, EngineError> {
+    let asks = !command.yes && !command.dry_run;
+    let find = listing::find(repository, &command.snapshot, command.source.as_deref());
     let snapshot = context.interrupt.guard(find).await?;
     if command.files.alone {
-        return files::alone(command, context, &repository, &snapshot, &target).await;
+        return files::alone(command, context, repository, &snapshot, &target).await;
     }
     if command.project.alone() {
-        return project::alone(command, context, &repository, &snapshot).await;
+        return project::alone(command, context, repository, &snapshot).await;
     }
     let options = options(command, target.clone());
-    let plan = context.interrupt.guard(restore::plan(&repository, &snapshot, &options)).await?;
+    let plan = context.interrupt.guard(restore::plan(repository, &snapshot, &options)).await?;
     let id = snapshot.id.to_string();
 
     if context.output.json && command.dry_run {
@@ -234,9 +276,9 @@ pub(crate) async fn run(command: &Restore, context: &Context) -> Result<Exit, En
         confirm::name(&question, target.database(), &context.interrupt).await?;
     }
     let lost = plan.lost.clone();
-    let mut report = restore::execute(&repository, plan, context.observer(), &context.interrupt).await?;
-    files::after(command, context, &repository, &snapshot, &mut report).await?;
-    let checklist = Checklist::of(!command.no_check, &repository, &snapshot, &target, context).await;
+    let mut report = restore::execute(repository, plan, context.observer(), &context.interrupt).await?;
+    files::after(command, context, repository, &snapshot, &mut report).await?;
+    let checklist = Checklist::of(!command.no_check, repository, &snapshot, &target, context).await;
     tell(context, &report, &checklist, &lost, &id, &target)
 }
 

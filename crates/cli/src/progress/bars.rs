@@ -10,6 +10,8 @@ use super::lines;
 use crate::output::{Output, units};
 
 const TICK: Duration = Duration::from_millis(100);
+/// Earlier than this nobody can say how long it takes.
+const SOON: Duration = Duration::from_secs(3);
 
 pub(super) struct Bars {
     output: Output,
@@ -69,14 +71,40 @@ fn style(known: bool) -> ProgressStyle {
 }
 
 fn message(progress: &Progress, elapsed: Duration) -> String {
+    let mut text = lines::sofar(progress);
+    for part in [speed(progress, elapsed), left(progress, elapsed)].into_iter().flatten() {
+        text += ", ";
+        text += &part;
+    }
+    format!("{text}  {}", units::duration(elapsed))
+}
+
+/// Bytes and rows per second, once they mean something.
+fn speed(progress: &Progress, elapsed: Duration) -> Option<String> {
     let seconds = elapsed.as_secs_f64();
-    let speed = match progress.bytes {
-        bytes if bytes > 0 && seconds > 1.0 => {
-            format!(", {}/s", units::bytes((bytes as f64 / seconds) as u64))
-        }
-        _ => String::new(),
+    if progress.bytes == 0 || seconds <= 1.0 {
+        return None;
+    }
+    let each = |count: u64| (count as f64 / seconds) as u64;
+    let bytes = format!("{}/s", units::bytes(each(progress.bytes)));
+    Some(match progress.rows {
+        0 => bytes,
+        rows => format!("{bytes}, {} rows/s", units::count(each(rows))),
+    })
+}
+
+/// How long the rest takes at the speed so far.
+fn left(progress: &Progress, elapsed: Duration) -> Option<String> {
+    let (done, all) = match progress.bytes_expected {
+        0 => (progress.items, progress.items_expected),
+        expected => (progress.bytes, expected),
     };
-    format!("{}{speed}  {}", lines::sofar(progress), units::duration(elapsed))
+    if done == 0 || done >= all || elapsed < SOON {
+        return None;
+    }
+    let rest = elapsed.as_secs_f64() * (all - done) as f64 / done as f64;
+    let rest = Duration::try_from_secs_f64(rest).ok()?;
+    Some(format!("{} left", units::duration(Duration::from_secs(rest.as_secs().max(1)))))
 }
 
 impl Observer for Bars {
@@ -133,5 +161,10 @@ mod tests {
         let progress = Progress { bytes: 10 << 20, ..Progress::default() };
         assert_eq!(message(&progress, Duration::from_millis(10)), "10.0 MiB  0.0 s");
         assert_eq!(message(&progress, Duration::from_secs(5)), "10.0 MiB, 2.0 MiB/s  5.0 s");
+        let progress = Progress { bytes_expected: 30 << 20, rows: 500, ..progress };
+        assert_eq!(
+            message(&progress, Duration::from_secs(5)),
+            "10.0 MiB of 30.0 MiB, 500 rows, 2.0 MiB/s, 100 rows/s, 10.0 s left  5.0 s"
+        );
     }
 }

@@ -17,4 +17,6 @@ mod repository;
 mod sandbox;
 mod server;
 mod supabase;
+mod terminal;
 mod usage;
+mod wizard;

@@ -7,7 +7,7 @@ use basekeep_postgres::{Client, ConnectOptions, Error, quote_literal};
 use crate::{EngineError, ResultExt};
 
 /// `invalid_catalog_name`: the database does not exist.
-const NO_SUCH_DATABASE: &str = "3D000";
+pub(super) const NO_SUCH_DATABASE: &str = "3D000";
 /// Databases that exist nearly everywhere, to connect to before the target's database exists.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 

@@ -14,7 +14,7 @@ use crate::output::table::clean;
 use crate::output::units;
 use crate::{confirm, progress};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct FilesArguments {
     /// Leave the storage files out
     #[arg(long)]
@@ -46,14 +46,14 @@ struct Document<'a> {
 fn access(command: &Restore, context: &Context) -> Result<FilesAccess, EngineError> {
     let arguments = &command.files;
     if arguments.storage_url.is_none() && arguments.storage_key_env.is_none() {
-        return context.target_files(&command.to);
+        return context.target_files(command.to());
     }
     let variable = arguments.storage_key_env.as_deref().unwrap_or("SUPABASE_SERVICE_ROLE_KEY");
     let key = context.env.var(variable).ok_or_else(|| {
         EngineError::usage(format!("the variable {variable} is not set"))
             .hint("it holds the key of the service role of the project that the files go to")
     })?;
-    let derived = || files::service_url(&context.target(&command.to).ok()?);
+    let derived = || files::service_url(&command.target(context).ok()?);
     let url = arguments.storage_url.clone().or_else(derived).ok_or_else(|| {
         EngineError::usage("where the target's Storage API is cannot be told from its address")
             .hint("give it with --storage-url")
@@ -72,7 +72,7 @@ pub(super) async fn after(
     if command.files.no_files || !files::present(repository, snapshot).await? {
         return Ok(());
     }
-    let options = FilesOptions { target: context.target(&command.to)?, access: access(command, context)? };
+    let options = FilesOptions { target: command.target(context)?, access: access(command, context)? };
     match &options.access {
         FilesAccess::Skip => {
             let message = "the storage files are left out, as the configuration says";

@@ -13,7 +13,7 @@ use crate::output::table::clean;
 use crate::output::units;
 use crate::{confirm, progress};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct ProjectArguments {
     /// Deploy the edge functions alone, through the target's Management API (the bundles that were deployed)
     #[arg(long, conflicts_with_all = ["create_database", "mode", "resume", "alone"])]
@@ -87,7 +87,7 @@ pub(super) async fn alone(
 }
 
 fn management(command: &Restore, context: &Context) -> Result<Management, EngineError> {
-    let configured = context.target_management(&command.to)?;
+    let configured = context.target_management(command.to())?;
     let Some(reference) = &command.project.project_ref else {
         return configured.ok_or_else(|| {
             EngineError::usage("which project functions and configuration go to is not known").hint(
