@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use basekeep_postgres::{ConnectOptions, Environment, Secret};
 
 use crate::backup::{ChangePolicy, Pace, Source};
+use crate::export::SetOptions;
 use crate::files::FilesAccess;
 use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
@@ -47,6 +48,24 @@ pub struct Config {
     pub sources: Vec<SourceEntry>,
     /// `[profile.*]`, in the order of the file.
     pub profiles: Vec<ProfileEntry>,
+    /// `[export]`.
+    pub export: Option<ExportEntry>,
+}
+
+/// `[export]`: a plain copy of each snapshot, beside the repository.
+#[derive(Debug, Clone)]
+pub struct ExportEntry {
+    /// What is written where, and how long it stays.
+    pub options: SetOptions,
+    /// The sources that it is for; all of them if `None`.
+    pub sources: Option<Vec<String>>,
+}
+
+impl ExportEntry {
+    /// Whether the source of this name gets copies.
+    pub fn is_for(&self, source: &str) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|name| name == source))
+    }
 }
 
 /// `[profile.<name>]`: what happens to the snapshots of the sources that name it.

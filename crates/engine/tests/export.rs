@@ -3,6 +3,7 @@
 mod archive;
 mod components;
 mod schema;
+mod sets;
 mod sql;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! `basekeep backup`: one snapshot of each source.
 
+mod plain;
+
 use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
 use basekeep_engine::files::FilesAccess;
 use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
@@ -82,6 +84,9 @@ struct DoneDocument<'a> {
     /// All repositories, where there is more than one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replicas: Vec<ReplicaDocument<'a>>,
+    /// The plain copy, where one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    export: Option<plain::CopyDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +114,13 @@ pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, Eng
         let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         exit = exit.worst(end_of(&result));
         report(context, source.name(), &result)?;
-        results.push((source.name(), result));
+        let copy = match &result {
+            Ok(report) => plain::write(context, &targets, report).await?,
+            Err(_) => None,
+        };
+        exit = exit.worst(plain::end_of(&copy));
+        let stop = stop || exit == Exit::Interrupted;
+        results.push((source.name(), result, copy));
         if stop {
             break;
         }
@@ -258,17 +269,20 @@ fn replica(report: &ReplicaReport) -> ReplicaDocument<'_> {
     }
 }
 
-fn document<'a>(results: &'a [(&'a str, Result<BackupReport, EngineError>)]) -> Document<'a> {
-    let snapshots = results.iter().map(|(source, result)| match result {
-        Ok(report) => {
-            SourceDocument { source, id: report.snapshot.as_deref(), done: Some(done(report)), error: None }
-        }
+fn document<'a>(results: &'a [(&'a str, Result<BackupReport, EngineError>, plain::Outcome)]) -> Document<'a> {
+    let snapshots = results.iter().map(|(source, result, copy)| match result {
+        Ok(report) => SourceDocument {
+            source,
+            id: report.snapshot.as_deref(),
+            done: Some(done(report, copy)),
+            error: None,
+        },
         Err(error) => SourceDocument { source, id: None, done: None, error: Some(ErrorBody::of(error)) },
     });
     Document { snapshots: snapshots.collect() }
 }
 
-fn done(report: &BackupReport) -> DoneDocument<'_> {
+fn done<'a>(report: &'a BackupReport, copy: &'a plain::Outcome) -> DoneDocument<'a> {
     let manifest = &report.manifest;
     DoneDocument {
         time: manifest.time.to_string(),
@@ -281,5 +295,6 @@ fn done(report: &BackupReport) -> DoneDocument<'_> {
         not_captured: manifest.not_captured.iter().map(MissingDocument::of).collect(),
         warnings: manifest.warnings.iter().map(WarningDocument::of).collect(),
         replicas: several(report).iter().map(replica).collect(),
+        export: plain::document(copy),
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod configuration;
 mod copy;
 mod diff;
+mod export;
 mod forget;
 mod init;
 mod key;

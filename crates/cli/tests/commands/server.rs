@@ -5,7 +5,7 @@ use basekeep_testkit::{TestCluster, TestDatabase, load_sql};
 use crate::sandbox::Sandbox;
 
 /// A small database, and a sandbox that has a repository and calls it `shop`.
-async fn shop() -> (TestDatabase, Sandbox) {
+pub(crate) async fn shop() -> (TestDatabase, Sandbox) {
     let database = TestCluster::private(15, &[]).create_database();
     load_sql(
         &database,

@@ -1,6 +1,7 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
 mod changes;
+mod export;
 mod files;
 mod management;
 mod pace;
@@ -18,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, PasswordFrom, RepositoryEntry, SourceEntry, expand, nearest, usage};
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 4] = ["repository", "replica", "source", "profile"];
+const TOP_KEYS: [&str; 5] = ["repository", "replica", "source", "profile", "export"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
 const SOURCE_KEYS: [&str; 17] = [
     "url",
@@ -66,6 +67,7 @@ impl Reader<'_> {
             replicas: Vec::new(),
             sources: Vec::new(),
             profiles: Vec::new(),
+            export: None,
         };
         if let Some(value) = table.get("repository") {
             config.repository = self.repository(self.table(value, "repository")?)?;
@@ -78,6 +80,10 @@ impl Reader<'_> {
         }
         for (name, value) in self.sections(table, "source")? {
             config.sources.push(self.source(name, value, &config)?);
+        }
+        if let Some(value) = table.get("export") {
+            let at = self.position(table, "export");
+            config.export = Some(self.export(self.table(value, "export")?, at)?);
         }
         Ok(config)
     }

@@ -60,7 +60,13 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
              # A profile says what `basekeep forget` keeps of the sources that name it:\n\
              #\n\
              # [profile.production]\n\
-             # keep = { within = \"30d\", monthly = 12 }\n";
+             # keep = { within = \"30d\", monthly = 12 }\n\
+             #\n\
+             # A plain copy after each backup, as SQL and more, which needs no basekeep to be read:\n\
+             #\n\
+             # [export]\n\
+             # folder = \"./plain\"\n\
+             # keep = \"30d\"\n";
     text
 }
 
