@@ -17,6 +17,7 @@ mod doctor;
 mod drill;
 mod export;
 mod forget;
+mod history;
 mod init;
 mod key;
 mod list;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Drill(drill::Drill),
     Restore(restore::Restore),
     Diff(diff::Diff),
+    History(history::History),
     Export(export::Export),
     Copy(copy::Copy),
     Key(key::Key),
@@ -68,6 +70,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Drill(command) => drill::run(&command, context).await,
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Diff(command) => diff::run(&command, context).await,
+        Command::History(command) => history::run(&command, context).await,
         Command::Export(command) => export::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Cat(command) => cat::run(&command, context).await,

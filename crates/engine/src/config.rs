@@ -50,6 +50,8 @@ pub struct Config {
     pub profiles: Vec<ProfileEntry>,
     /// `[export]`.
     pub export: Option<ExportEntry>,
+    /// `secret` of `[diff]`: columns whose values `diff` and `history` hide ([`crate::diff::Secrets`]).
+    pub secret_columns: Vec<String>,
 }
 
 /// `[export]`: a plain copy of each snapshot, beside the repository.

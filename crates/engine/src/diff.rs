@@ -8,9 +8,11 @@ mod facts;
 mod files;
 mod globals;
 mod items;
+mod live;
 mod objects;
 mod rows;
 mod secret;
+mod selected;
 mod supabase;
 mod tables;
 
@@ -21,14 +23,19 @@ use basekeep_repository::{Repository, Snapshot};
 use jiff::Timestamp;
 
 pub use self::items::{FieldChange, ItemDifference, Items, Value};
+pub use self::live::live;
 pub use self::objects::ObjectDifference;
+pub(crate) use self::rows::shape::{Columns, Of, Shape};
 pub use self::rows::{RowChange, RowDifferences};
 pub use self::secret::Secrets;
+use self::selected::Chosen;
 pub use self::tables::{TableDifference, TableFigures};
 use crate::event::begin;
 use crate::restore::{self, Contents};
+use crate::selection::Selection;
+use crate::stored::columns;
 use crate::stored::globals::Globals;
-use crate::stored::manifest::{Extension, LargeObjects, Missing, Sequence};
+use crate::stored::manifest::{Extension, LargeObjects, Missing, Sequence, Table};
 use crate::words::counted;
 use crate::{EngineError, Interrupt, Observer, ResultExt, listing};
 
@@ -61,8 +68,8 @@ pub struct Options {
     pub definitions: bool,
     /// What to compare of tables.
     pub tables: Tables,
-    /// Only these tables (`schema.name`, or a name alone, with `*` for any text); empty for all.
-    pub only: Vec<String>,
+    /// Which parts, schemas, tables and objects. It is applied to both sides; what only one of them has is found, too.
+    pub selection: Selection,
     /// The most files of a kind and rows of a table that are told; the others are counted.
     pub limit: usize,
     /// Values longer than this are cut, in bytes.
@@ -85,14 +92,6 @@ pub enum Tables {
 }
 
 impl Options {
-    fn wants_table(&self, schema: &str, name: &str) -> bool {
-        let fits = |pattern: &String| {
-            secret::matches(pattern, &format!("{schema}.{name}"))
-                || (!pattern.contains('.') && secret::matches(pattern, name))
-        };
-        self.only.is_empty() || self.only.iter().any(fits)
-    }
-
     fn bounds(&self) -> rows::Bounds {
         rows::Bounds { limit: self.limit, memory: self.memory }
     }
@@ -112,7 +111,7 @@ impl Default for Options {
         Self {
             definitions: true,
             tables: Tables::Rows,
-            only: Vec::new(),
+            selection: Selection::default(),
             limit: 20,
             longest: 64 << 10,
             memory: 256 << 20,
@@ -191,6 +190,11 @@ fn side(snapshot: &Snapshot) -> Side {
     Side { snapshot: Some(snapshot.id.to_string()), source: snapshot.hostname.clone(), time: snapshot.time }
 }
 
+/// A table's columns, and the key that tells its rows apart.
+pub(crate) fn columns_of(contents: &Contents, stored: Option<&columns::Columns>, table: &Table) -> Columns {
+    tables::Described::new(contents, stored).of(table)
+}
+
 /// Compares two snapshots; `a` is the older one in what is told.
 ///
 /// # Errors
@@ -208,14 +212,17 @@ pub async fn snapshots(
         let began = begin(observer, "definitions");
         repository.load_index().await.doing(|| "read the repository's index")?;
         let (left, right) = (Contents::read(repository, a).await?, Contents::read(repository, b).await?);
-        let mut diff = definitions::compare(&Described::of(a, &left), &Described::of(b, &right), options);
+        let chosen = Chosen::of(&options.selection, &left.archive, &right.archive)?;
+        let sides = (Described::of(a, &left), Described::of(b, &right));
+        let mut diff = definitions::compare(&sides.0, &sides.1, &chosen, options);
         if options.definitions {
             diff.items.extend(supabase::compare(repository, a, b, options).await?);
             diff.items.extend(files::compare(repository, a, b, options).await?);
+            diff.items.retain(|items| chosen.wants_items(items.kind));
         }
         began.end(counted(diff.objects.len() as u64, "difference", "differences"));
         if options.tables != Tables::Nothing {
-            let both = Both { repository, a: &left, b: &right, options, observer };
+            let both = Both { repository, a: &left, b: &right, chosen: &chosen, options, observer };
             both.tables(&mut diff, a, b).await?;
         }
         Ok(diff)
@@ -232,6 +239,7 @@ struct Both<'a> {
     repository: &'a Repository,
     a: &'a Contents,
     b: &'a Contents,
+    chosen: &'a Chosen,
     options: &'a Options,
     observer: &'a Arc<dyn Observer>,
 }
@@ -247,7 +255,7 @@ impl Both<'_> {
         );
         let mut read = 0;
         for ((schema, name), pair) in tables::pairs(&self.a.manifest.tables, &self.b.manifest.tables) {
-            if !self.options.wants_table(schema, name) {
+            if !self.chosen.wants_table(schema, name) {
                 continue;
             }
             let mut difference = TableDifference {

@@ -17,6 +17,7 @@ mod event;
 pub mod export;
 pub mod files;
 pub mod forget;
+pub mod history;
 mod interrupt;
 pub mod keys;
 pub mod listing;

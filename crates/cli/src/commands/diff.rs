@@ -1,7 +1,7 @@
-//! `basekeep diff`: what differs between two snapshots.
+//! `basekeep diff`: what differs between two snapshots, or a snapshot and a live database.
 
-mod document;
-mod text;
+pub(super) mod document;
+pub(super) mod text;
 
 use std::sync::Arc;
 
@@ -9,18 +9,22 @@ use basekeep_engine::diff::{self, Options, Secrets, Tables};
 use basekeep_engine::{EngineError, Observer, Repository, Silent, Snapshot, listing};
 use clap::Args;
 
+use crate::arguments::selection::SelectionArguments;
 use crate::context::Context;
 use crate::exit::Exit;
 
+/// What stands for the source's database as it is now.
+const LIVE: &str = "live";
 /// Longer values are cut, in bytes.
-const LONGEST: usize = 80;
+pub(super) const LONGEST: usize = 80;
 /// The same for programs.
-const LONGEST_IN_JSON: usize = 64 << 10;
+pub(super) const LONGEST_IN_JSON: usize = 64 << 10;
 
-/// Show what differs between two snapshots
+/// Show what differs between two snapshots, or a snapshot and a live database
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Without B the newest snapshot of A's source is compared; without A, too, the two newest ones. Definitions are \
+    after_long_help = "Without B the newest snapshot of A's source is compared; without A, too, the two newest ones. With `live`, or \
+                             --with, the database itself is read, in one transaction that changes nothing. Definitions are \
                              shown by object as unified diffs, with keys, policies, triggers, privileges and comments under \
                              their table; then roles, settings, sequences, extensions and files, then the rows of each table, by \
                              primary key, with old and new values. Of the rows only what can differ is read. \
@@ -32,14 +36,17 @@ pub(crate) struct Diff {
     /// The older snapshot: an id, its beginning, or `latest`
     #[arg(value_name = "A")]
     a: Option<String>,
-    /// The newer snapshot
+    /// The newer snapshot, or `live`: the source's database as it is now
     #[arg(value_name = "B")]
     b: Option<String>,
+    /// Compare with this live database: a postgresql:// URL or a name from basekeep.toml
+    #[arg(long, value_name = "URL|SOURCE", conflicts_with = "b")]
+    with: Option<String>,
     /// The source whose snapshots are meant
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Only definitions, roles, settings and files; no tables
-    #[arg(long, conflicts_with_all = ["rows", "no_rows", "tables"])]
+    #[arg(long, conflicts_with_all = ["rows", "no_rows"])]
     schema_only: bool,
     /// Only tables and their rows
     #[arg(long, conflicts_with = "no_rows")]
@@ -47,9 +54,8 @@ pub(crate) struct Diff {
     /// Of tables only counts and sizes: no rows are read
     #[arg(long)]
     no_rows: bool,
-    /// Only this table, `schema.name` or `name`, `*` for any text; several may be given. Definitions are left out
-    #[arg(long = "table", value_name = "TABLE")]
-    tables: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Only counts: no definitions, files or rows one by one
     #[arg(long)]
     summary: bool,
@@ -68,27 +74,41 @@ pub(crate) struct Diff {
 }
 
 pub(crate) async fn run(command: &Diff, context: &Context) -> Result<Exit, EngineError> {
+    let columns = context.config()?.map(|config| config.secret_columns.clone()).unwrap_or_default();
     let repository = context.open_repository().await?;
     let (a, b) = context.interrupt.guard(command.sides(&repository)).await?;
+    let target = match (&b, &command.with) {
+        (Some(_), _) => None,
+        (None, Some(text)) => Some(context.target(text)?),
+        // The source of the snapshot, if it is configured under its name.
+        (None, None) => Some(context.target(&a.hostname)?),
+    };
     let options = Options {
-        definitions: !command.rows && command.tables.is_empty(),
+        definitions: !command.rows,
         tables: match (command.schema_only, command.no_rows) {
             (true, _) => Tables::Nothing,
             (false, true) => Tables::Figures,
             (false, false) => Tables::Rows,
         },
-        only: command.tables.clone(),
+        selection: command.selection.selection(),
         limit: if command.summary { 0 } else { command.limit },
         longest: match (command.full, context.output.json) {
             (true, _) => usize::MAX,
             (false, true) => LONGEST_IN_JSON,
             (false, false) => LONGEST,
         },
-        secrets: Secrets { show: command.show_secrets, ..Secrets::default() },
+        secrets: Secrets { show: command.show_secrets, columns },
         ..Options::default()
     };
     let observer: Arc<dyn Observer> = if context.output.json { Arc::new(Silent) } else { context.observer() };
-    let diff = diff::snapshots(&repository, &a, &b, &options, &observer, &context.interrupt).await?;
+    let interrupt = &context.interrupt;
+    let diff = match (&b, &target) {
+        (_, Some(target)) => {
+            diff::live(&repository, &a, target, &context.env, &options, &observer, interrupt).await?
+        }
+        (Some(b), None) => diff::snapshots(&repository, &a, b, &options, &observer, interrupt).await?,
+        (None, None) => return Err(EngineError::usage("there is nothing to compare with")),
+    };
     if context.output.json {
         context.output.document(&document::of(&diff, command.summary))?;
     } else {
@@ -109,25 +129,29 @@ pub(crate) async fn run(command: &Diff, context: &Context) -> Result<Exit, Engin
 }
 
 impl Diff {
-    /// The snapshots that are meant, the older one first where they are not both named.
-    async fn sides(&self, repository: &Repository) -> Result<(Snapshot, Snapshot), EngineError> {
+    /// The snapshots that are meant, the older one first where they are not both named. Without a second one a live database
+    /// is meant.
+    async fn sides(&self, repository: &Repository) -> Result<(Snapshot, Option<Snapshot>), EngineError> {
         let source = self.source.as_deref();
-        match (&self.a, &self.b) {
+        let live = self.with.is_some() || self.b.as_deref() == Some(LIVE);
+        let (a, b) = match (&self.a, &self.b) {
+            (a, _) if live || a.as_deref() == Some(LIVE) => {
+                let wanted = a.as_deref().filter(|a| *a != LIVE).unwrap_or("latest");
+                return Ok((listing::find(repository, wanted, source).await?, None));
+            }
             (Some(a), Some(b)) => {
-                Ok((listing::find(repository, a, source).await?, listing::find(repository, b, source).await?))
+                (listing::find(repository, a, source).await?, listing::find(repository, b, source).await?)
             }
             (Some(a), None) => {
                 let a = listing::find(repository, a, source).await?;
                 let newest = listing::find(repository, "latest", Some(&a.hostname)).await?;
-                if newest.id == a.id {
-                    return Ok((listing::before(repository, &a).await?, a));
-                }
-                Ok((a, newest))
+                if newest.id == a.id { (listing::before(repository, &a).await?, a) } else { (a, newest) }
             }
             (None, _) => {
                 let newest = listing::find(repository, "latest", source).await?;
-                Ok((listing::before(repository, &newest).await?, newest))
+                (listing::before(repository, &newest).await?, newest)
             }
-        }
+        };
+        Ok((a, Some(b)))
     }
 }

@@ -128,7 +128,7 @@ async fn text_is_short_first_and_exit_codes_tell() {
     let full = sandbox.run("diff --full --schema-only").expect(0).stdout;
     assert!(full.contains("+CREATE POLICY own ON public.orders TO diff_app USING ((id > 5));"), "{full}");
     assert!(!full.contains("tables have the same rows"), "{full}");
-    let rows = sandbox.run("diff --table ord* --limit 1 --show-secrets").expect(0).stdout;
+    let rows = sandbox.run("diff --rows --table public.ord* --limit 1 --show-secrets").expect(0).stdout;
     assert!(rows.contains("api_key k7 → other") && rows.contains("  and 2 more; --limit"), "{rows}");
     assert!(!rows.contains("policy own") && !rows.contains("public.new"), "{rows}");
     let figures = sandbox.run("diff --no-rows").expect(0).stdout;
@@ -137,4 +137,57 @@ async fn text_is_short_first_and_exit_codes_tell() {
     let backwards = format!("diff latest {} --json", first.as_str().unwrap());
     let document = sandbox.run(&backwards).expect(0).json();
     assert_eq!(find(&document["tables"], "name", "new")["change"], "removed");
+}
+
+#[tokio::test]
+async fn a_live_database_is_compared_and_a_selection_narrows_it() {
+    let (database, sandbox) = shop().await;
+    let equal = sandbox.run("diff latest live --exit-code").expect(0);
+    assert!(equal.stdout.contains("nothing differs"), "{}", equal.stdout);
+    load_sql(&database, CHANGES).await;
+    let document = sandbox.run("diff live --json").expect(0).json();
+    assert_eq!(document["b"]["snapshot"], Value::Null);
+    assert_eq!(document["objects"].as_array().unwrap().len(), 7, "{document:#}");
+    let orders = &find(&document["tables"], "name", "orders")["rows"];
+    assert_eq!((&orders["added"], &orders["removed"], &orders["changed"]), (&1.into(), &1.into(), &1.into()));
+    let url = database.url();
+    let other = sandbox.run(&format!("diff --with {url} --table public.new --json")).expect(0).json();
+    assert_eq!(other["objects"].as_array().unwrap().len(), 1, "{other:#}");
+    assert_eq!(other["tables"].as_array().unwrap().len(), 1);
+    assert_eq!(other["items"], serde_json::json!([]));
+    let near = sandbox.run("diff live --table public.order").expect(2);
+    assert!(near.stderr.contains("public.orders"), "{}", near.stderr);
+}
+
+#[tokio::test]
+async fn the_versions_of_a_row_are_listed_and_secrets_of_the_configuration_hidden() {
+    let (database, sandbox) = shop().await;
+    load_sql(&database, "UPDATE orders SET note = 'second' WHERE id = 42").await;
+    sandbox.run("backup").expect(0);
+    load_sql(&database, "INSERT INTO orders VALUES (500)").await;
+    sandbox.run("backup").expect(0);
+    load_sql(&database, "DELETE FROM orders WHERE id = 42").await;
+    sandbox.run("backup").expect(0);
+    let text = sandbox.run("history public.orders 42").expect(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[1].ends_with("appeared  id 42, note note 42, api_key •••"), "{text}");
+    assert!(lines[2].ends_with("changed   note note 42 → second"), "{text}");
+    assert!(lines[3].ends_with("gone"), "{text}");
+    assert!(lines[4].starts_with("in 3 of 4 snapshots of shop, "), "{text}");
+    let config = sandbox.read("basekeep.toml");
+    sandbox.write("basekeep.toml", &format!("{config}[diff]\nsecret = [\"orders.note\", \"!api_key\"]\n"));
+    let document = sandbox.run("history orders id=42 --json").expect(0).json();
+    let columns = &document["versions"][0]["columns"];
+    assert_eq!(find(columns, "name", "note")["new"]["hidden"], true);
+    assert_eq!(find(columns, "name", "api_key")["new"], "k42");
+    assert_eq!(document["versions"][1]["event"], "changed");
+    let wrong = sandbox.run("history orders 1 2").expect(2);
+    assert!(
+        wrong.stderr.contains("the key of public.orders has 1 column, and 2 values are given"),
+        "{}",
+        wrong.stderr
+    );
+    let near = sandbox.run("history order 1").expect(2);
+    assert!(near.stderr.contains("did you mean 'public.orders'?"), "{}", near.stderr);
 }

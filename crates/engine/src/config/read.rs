@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, PasswordFrom, RepositoryEntry, SourceEntry, expand, nearest, usage};
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 5] = ["repository", "replica", "source", "profile", "export"];
+const TOP_KEYS: [&str; 6] = ["repository", "replica", "source", "profile", "export", "diff"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
 const SOURCE_KEYS: [&str; 17] = [
     "url",
@@ -68,12 +68,19 @@ impl Reader<'_> {
             sources: Vec::new(),
             profiles: Vec::new(),
             export: None,
+            secret_columns: Vec::new(),
         };
         if let Some(value) = table.get("repository") {
             config.repository = self.repository(self.table(value, "repository")?)?;
         }
         if let Some(value) = table.get("replica") {
             config.replicas = self.replicas(value, &config.repository)?;
+        }
+        if let Some(value) = table.get("diff") {
+            let table = self.table(value, "diff")?;
+            self.check_keys(table, "in [diff]", &["secret"])?;
+            let columns = self.strings(table, "secret")?;
+            config.secret_columns = columns.into_iter().map(|(_, column)| column.to_owned()).collect();
         }
         for (name, value) in self.sections(table, "profile")? {
             config.profiles.push(self.profile(name, value)?);

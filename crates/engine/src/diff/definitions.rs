@@ -1,9 +1,9 @@
 //! Two sides that have been read: everything that needs no further reading.
 
-use super::{Described, Diff, Options, facts, globals, objects};
+use super::{Chosen, Described, Diff, Options, facts, globals, objects};
 use crate::stored::manifest::Missing;
 
-pub(super) fn compare(a: &Described<'_>, b: &Described<'_>, options: &Options) -> Diff {
+pub(super) fn compare(a: &Described<'_>, b: &Described<'_>, chosen: &Chosen, options: &Options) -> Diff {
     let mut diff = Diff {
         a: a.side.clone(),
         b: b.side.clone(),
@@ -21,7 +21,7 @@ pub(super) fn compare(a: &Described<'_>, b: &Described<'_>, options: &Options) -
         }));
     }
     if options.definitions {
-        diff.objects = objects::differences(a.archive, b.archive, options.secrets.show);
+        diff.objects = objects::differences(a.archive, b.archive, chosen, options.secrets.show);
         match (a.globals, b.globals) {
             (Ok(left), Ok(right)) => diff.items.extend(globals::compare(left, right, &options.secrets)),
             (left, right) => {
@@ -34,6 +34,7 @@ pub(super) fn compare(a: &Described<'_>, b: &Described<'_>, options: &Options) -
             }
         }
         diff.items.extend(facts::compare(a, b));
+        diff.items.retain(|items| chosen.wants_items(items.kind));
     }
     diff
 }

@@ -7,7 +7,7 @@ use basekeep_archive::{
 };
 use similar::TextDiff;
 
-use super::Change;
+use super::{Change, Chosen};
 
 /// Kinds whose literals are passwords and the like.
 const WITH_SECRETS: [&str; 3] = ["USER MAPPING", "SUBSCRIPTION", "SERVER"];
@@ -30,7 +30,12 @@ pub struct ObjectDifference {
 }
 
 /// All that differ, by the object that they belong to; that object itself is first.
-pub(super) fn differences(a: &Archive, b: &Archive, show_secrets: bool) -> Vec<ObjectDifference> {
+pub(super) fn differences(
+    a: &Archive,
+    b: &Archive,
+    chosen: &Chosen,
+    show_secrets: bool,
+) -> Vec<ObjectDifference> {
     let options = CompareOptions::default();
     let (left, right) = (Known::of(a), Known::of(b));
     let found = compare(a, b, &options);
@@ -40,6 +45,10 @@ pub(super) fn differences(a: &Archive, b: &Archive, show_secrets: bool) -> Vec<O
             let identity = &difference.identity;
             let known = if difference.kind == DifferenceKind::OnlyInA { &left } else { &right };
             let entry = known.entries.get(identity)?;
+            let sides = [&left, &right].map(|side| side.entries.get(identity).copied());
+            if !chosen.wants_object(sides[0], sides[1]) {
+                return None;
+            }
             let hide = !show_secrets && WITH_SECRETS.iter().any(|kind| identity.desc == *kind);
             let (change, old, new) = match difference.kind {
                 DifferenceKind::OnlyInA => (Change::Removed, known.sql(entry), String::new()),
@@ -177,6 +186,7 @@ mod tests {
         }
         assert_eq!(of("trigger messages_touch on shop.messages"), "table shop.messages");
         assert_eq!(of("default of shop.messages.id"), "table shop.messages");
-        assert!(differences(&archive, &archive, false).is_empty());
+        let all = Chosen::of(&crate::selection::Selection::default(), &archive, &archive).unwrap();
+        assert!(differences(&archive, &archive, &all, false).is_empty());
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use basekeep_engine::diff::{Diff, Value};
+use basekeep_engine::diff::{Diff, FieldChange, Value};
+use basekeep_engine::history::{Event, Version};
 use basekeep_postgres::quote_literal;
+use basekeep_repository::Snapshot;
 
 use crate::incremental::random::Random;
 
 type Row = Vec<Option<String>>;
+/// A row by column.
+pub(super) type Watched = Vec<(String, Option<String>)>;
 
 #[derive(Clone)]
 struct Table {
@@ -275,6 +279,18 @@ impl Model {
         }
     }
 
+    /// The rows of `keyed` with small keys.
+    pub(super) fn watched(&self) -> BTreeMap<String, Watched> {
+        let Some(table) = self.tables.get("keyed") else { return BTreeMap::new() };
+        let small = table.rows.iter().filter(|row| row[0].as_ref().is_some_and(|key| key.len() <= 2));
+        small
+            .map(|row| {
+                let key = row[0].clone().unwrap_or_default();
+                (key, table.columns.iter().cloned().zip(row.iter().cloned()).collect())
+            })
+            .collect()
+    }
+
     /// What differs between this and a later state, a line for each difference.
     pub(super) fn changes_to(&self, other: &Self) -> BTreeSet<String> {
         let mut changes = BTreeSet::new();
@@ -388,4 +404,41 @@ pub(super) fn told(diff: &Diff) -> BTreeSet<String> {
         }
     }
     lines
+}
+
+/// A version of a row as a line.
+pub(super) fn version(version: &Version) -> String {
+    let side = |text: &Option<Value>| text.as_ref().map(value);
+    let field = |field: &FieldChange| (field.name.clone(), side(&field.old), side(&field.new));
+    let mut fields: Vec<_> = version.fields.iter().map(field).collect();
+    fields.sort();
+    format!("{} {:?} {fields:?}", version.snapshot, version.event)
+}
+
+/// The same from what was watched.
+pub(super) fn versions(watched: &[(Snapshot, BTreeMap<String, Watched>)], key: &str) -> Vec<String> {
+    let mut versions = Vec::new();
+    let mut before: Option<&Watched> = None;
+    for (snapshot, rows) in watched {
+        let now = rows.get(key);
+        let of = |row: Option<&Watched>, name: &String| {
+            row.and_then(|row| row.iter().find(|(column, _)| column == name)).map(|(_, text)| text.clone())
+        };
+        let names: BTreeSet<&String> =
+            before.into_iter().chain(now).flatten().map(|(column, _)| column).collect();
+        let changed: Vec<_> = names
+            .into_iter()
+            .map(|name| (name.clone(), of(before, name), of(now, name)))
+            .filter(|(_, old, new)| old != new)
+            .collect();
+        let event = match (before, now) {
+            (None, None) => None,
+            (None, Some(_)) => Some((Event::Appeared, changed)),
+            (Some(_), None) => Some((Event::Gone, Vec::new())),
+            (Some(_), Some(_)) => (!changed.is_empty()).then_some((Event::Changed, changed)),
+        };
+        versions.extend(event.map(|(event, fields)| format!("{} {event:?} {fields:?}", snapshot.id)));
+        before = now;
+    }
+    versions
 }

@@ -63,7 +63,7 @@ struct ItemDocument<'a> {
 /// `old` and `new` are absent where there was or is none, `{"hidden":true}` where they are secret, and
 /// `{"start":"…","bytes":1000000}` where they are too long.
 #[derive(Serialize)]
-pub(super) struct FieldDocument<'a> {
+pub(crate) struct FieldDocument<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<ValueDocument<'a>>,
@@ -71,7 +71,7 @@ pub(super) struct FieldDocument<'a> {
     new: Option<ValueDocument<'a>>,
 }
 
-pub(super) struct ValueDocument<'a>(&'a Value);
+pub(crate) struct ValueDocument<'a>(&'a Value);
 
 impl Serialize for ValueDocument<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -179,7 +179,7 @@ fn items(items: &Items, summary: bool) -> ItemsDocument<'_> {
     }
 }
 
-pub(super) fn field(change: &FieldChange) -> FieldDocument<'_> {
+pub(crate) fn field(change: &FieldChange) -> FieldDocument<'_> {
     FieldDocument {
         name: &change.name,
         old: change.old.as_ref().map(ValueDocument),

@@ -140,7 +140,7 @@ fn row_text(row: &RowChange) -> String {
     let (sign, values) = match row.change {
         Change::Added => ("+", values(|field| &field.new)),
         Change::Removed => ("-", values(|field| &field.old)),
-        Change::Changed => ("~", row.fields.iter().map(field).collect::<Vec<_>>().join(", ")),
+        Change::Changed => ("~", row.fields.iter().map(field_text).collect::<Vec<_>>().join(", ")),
     };
     let colon = if key.is_empty() || values.is_empty() { "" } else { ": " };
     format!("{sign} {key}{colon}{values}{times}")
@@ -171,7 +171,7 @@ fn section(items: &Items) -> String {
     for item in &items.shown {
         text += &format!("  {}: {}", clean(&item.name), item.change.word());
         if item.change == Change::Changed {
-            let fields: Vec<String> = item.fields.iter().map(field).collect();
+            let fields: Vec<String> = item.fields.iter().map(field_text).collect();
             text += &format!(": {}", fields.join(", "));
         }
         text.push('\n');
@@ -183,7 +183,7 @@ fn section(items: &Items) -> String {
 }
 
 /// `total 5 → 7`.
-fn field(change: &FieldChange) -> String {
+pub(crate) fn field_text(change: &FieldChange) -> String {
     let told = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), value_text);
     format!("{} {} → {}", clean(&change.name), told(&change.old), told(&change.new))
 }

@@ -21,11 +21,8 @@ pub(super) enum Part {
     Tail,
 }
 
-/// The ranges that the other table does not have, each by its blobs, which hold whole rows.
-pub(super) fn differing<'a>(
-    (a, a_blobs): (&[Range], &'a [BlobId]),
-    (b, b_blobs): (&[Range], &'a [BlobId]),
-) -> (Vec<&'a [BlobId]>, Vec<&'a [BlobId]>) {
+/// The ranges that the other table does not have.
+pub(super) fn differing(a: &[Range], b: &[Range]) -> (Vec<Range>, Vec<Range>) {
     type Content = (u64, u64, u128);
     let content = |range: &Range| -> Content { (range.rows, range.bytes, range.digest) };
     let mut shared: HashMap<Content, (u64, u64)> = HashMap::new();
@@ -36,22 +33,22 @@ pub(super) fn differing<'a>(
         shared.entry(content(range)).or_default().1 += 1;
     }
     let both: HashMap<Content, u64> = shared.into_iter().map(|(key, (a, b))| (key, a.min(b))).collect();
-    let left = |ranges: &[Range], blobs: &'a [BlobId]| {
+    let left = |ranges: &[Range]| {
         let mut skip = both.clone();
         let mut left = Vec::new();
         for range in ranges {
             match skip.get_mut(&content(range)) {
                 Some(n) if *n > 0 => *n -= 1,
-                _ => left.push(of(range, blobs)),
+                _ => left.push(*range),
             }
         }
         left
     };
-    (left(a, a_blobs), left(b, b_blobs))
+    (left(a), left(b))
 }
 
-/// A range's blobs. That they are there was checked with the ranges.
-fn of<'a>(range: &Range, blobs: &'a [BlobId]) -> &'a [BlobId] {
+/// A range's blobs, which hold whole rows. That they are there was checked with the ranges.
+pub(super) fn blobs_of<'a>(range: &Range, blobs: &'a [BlobId]) -> &'a [BlobId] {
     let first = usize::try_from(range.first_blob).unwrap_or(usize::MAX);
     let end = usize::try_from(range.first_blob.saturating_add(range.blobs)).unwrap_or(usize::MAX);
     blobs.get(first..end).unwrap_or_default()
