@@ -1,5 +1,6 @@
 //! The command line: commands, the options that all of them share, and errors in it.
 
+pub(crate) mod mask;
 pub(crate) mod selection;
 
 use std::io::Write;

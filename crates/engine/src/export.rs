@@ -20,6 +20,7 @@ mod sets;
 mod sink;
 mod split;
 mod table;
+mod values;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,8 +35,10 @@ pub use self::sets::{SetOptions, SetReport, keep_set};
 pub(crate) use self::sink::Sink;
 pub(crate) use self::table::{Counts, TableSource};
 use crate::event::begin;
+use crate::mask::{MaskPlan, Masks, Rules};
 use crate::restore::{self, Contents};
 use crate::selection::Selection;
+use crate::values::Numbers;
 use crate::{EngineError, Event, Interrupt, Observer};
 
 /// One form of an export.
@@ -45,6 +48,14 @@ pub enum Format {
     Sql,
     /// Definitions as text that stays the same while they do.
     Schema,
+    /// Rows as one JSON array for each table.
+    Json,
+    /// Rows as JSON, one on each line, a file for each table.
+    JsonLines,
+    /// Rows as CSV with a header, a file for each table.
+    Csv,
+    /// Rows as Parquet, a file for each table.
+    Parquet,
     /// One script for each component.
     Components,
     /// An archive for pg_restore: a folder, or in a stream one file.
@@ -107,6 +118,10 @@ pub struct ExportOptions {
     pub owner: bool,
     /// Grants as they were.
     pub privileges: bool,
+    /// How JSON shows numbers that common readers would change.
+    pub numbers: Numbers,
+    /// What personal values are replaced by.
+    pub mask: Option<Rules>,
     /// How files are compressed.
     pub compression: Compression,
     /// Replace files that no export is known to have written.
@@ -124,6 +139,8 @@ impl ExportOptions {
             inserts: false,
             owner: true,
             privileges: true,
+            numbers: Numbers::default(),
+            mask: None,
             compression: Compression::None,
             overwrite: false,
         }
@@ -141,6 +158,8 @@ pub struct ExportReport {
     pub rows: u64,
     /// Bytes of these as COPY text.
     pub bytes: u64,
+    /// What was masked, and what perhaps should be; `None` without masks.
+    pub masks: Option<MaskPlan>,
     /// Files of earlier exports that were removed.
     pub removed: u64,
     /// What to know.
@@ -185,9 +204,17 @@ async fn export_locked(
     observer: &Arc<dyn Observer>,
 ) -> Result<ExportReport, EngineError> {
     let contents = Contents::read(repository, snapshot).await?;
-    let job = Job::new(repository, snapshot, &contents, options, observer)?;
+    let masks = match &options.mask {
+        Some(rules) => Some(Masks::prepare(rules, repository, snapshot, &contents).await?),
+        None => None,
+    };
+    let job = Job::new(repository, snapshot, &contents, options, observer, masks.as_ref())?;
     let mut place = Place::open(target, options.overwrite)?;
-    let mut report = ExportReport { warnings: job.warnings(), ..ExportReport::default() };
+    let mut report = ExportReport {
+        warnings: job.warnings(),
+        masks: masks.as_ref().map(|masks| masks.plan().clone()),
+        ..ExportReport::default()
+    };
     for format in &options.formats {
         write(&job, *format, &mut place, &mut report).await?;
     }
@@ -236,6 +263,11 @@ async fn write(
             place.end(&name, sink).await?;
             began.end(format!("{objects} objects"));
         }
+        Format::Json | Format::JsonLines | Format::Csv | Format::Parquet => {
+            let sums = values::write(job, format, place, report).await?;
+            report.add(sums);
+            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+        }
         Format::Components => {
             if place.folder().is_none() {
                 return Err(EngineError::usage("components are several files and need a folder")
@@ -267,6 +299,13 @@ async fn write(
 }
 
 impl ExportReport {
+    /// Tells something once.
+    fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
     fn add(&mut self, sums: Sums) {
         self.tables += sums.tables;
         self.rows += sums.rows;
@@ -279,6 +318,9 @@ impl Format {
         match self {
             Self::Sql => "write SQL",
             Self::Schema => "write definitions",
+            Self::Json | Self::JsonLines => "write JSON",
+            Self::Csv => "write CSV",
+            Self::Parquet => "write Parquet",
             Self::Components => "write components",
             Self::Archive | Self::Dump => "write an archive",
             Self::Files => "write files",

@@ -22,6 +22,7 @@ mod interrupt;
 pub mod keys;
 pub mod listing;
 pub mod live;
+pub mod mask;
 pub mod objects;
 pub mod project;
 pub mod prune;

@@ -32,7 +32,7 @@ use basekeep_repository::{Lock, LockMode, Repository, Snapshot};
 
 pub(crate) use self::contents::{Contents, LARGEST_RANGES, LARGEST_TOC, blobs_toc, read_globals};
 pub use self::look::{Found, look};
-pub(crate) use self::names::CopyStatement;
+pub(crate) use self::names::{CopyStatement, Token, tokens};
 pub(crate) use self::plan::Roles;
 pub(crate) use self::rows::fits as ranges_fit;
 use crate::{EngineError, Event, Interrupt, Observer, ResultExt};

@@ -3,7 +3,7 @@
 
 mod apply;
 mod part;
-mod pattern;
+pub(crate) mod pattern;
 mod tree;
 
 use std::collections::{BTreeSet, HashSet};

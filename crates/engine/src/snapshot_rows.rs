@@ -3,18 +3,18 @@
 //!
 //! Memory: what is read ahead, and one row, which the database allows to be 1 GB.
 
-// Not every form of an export needs every piece of this.
-#![allow(dead_code)]
-
 pub(crate) mod fields;
 #[cfg(test)]
 pub(crate) mod tests;
+
+use std::sync::Arc;
 
 use basekeep_archive::TABLE_DATA_END;
 use basekeep_postgres::{Digest, RowDigester};
 use basekeep_repository::{BlobId, BlobStream, Repository};
 use bytes::{Bytes, BytesMut};
 
+use crate::mask::TableMask;
 use crate::restore::{Contents, CopyStatement};
 use crate::stored::manifest::Table;
 use crate::stored::ranges;
@@ -34,6 +34,7 @@ pub(crate) struct SnapshotRows {
     next: Option<Bytes>,
     ended: bool,
     what: String,
+    mask: Option<Arc<TableMask>>,
 }
 
 impl SnapshotRows {
@@ -49,6 +50,7 @@ impl SnapshotRows {
         Ok(Self::new(repository, table, blobs.to_vec(), total(table), true))
     }
 
+    #[allow(dead_code, reason = "for what needs parts of a table")]
     /// The rows of some ranges of a table, of those that [`ranges`] gave, in this order.
     ///
     /// Errors: the snapshot has no data file of that table, or not these ranges.
@@ -90,7 +92,13 @@ impl SnapshotRows {
             next: None,
             ended: false,
             what: format!("the rows of {}", name(table)),
+            mask: None,
         }
+    }
+
+    /// The same with each row masked. What was read is compared with the manifest all the same.
+    pub(crate) fn masked(self, mask: Option<Arc<TableMask>>) -> Self {
+        Self { mask, ..self }
     }
 
     /// The next piece: one or more whole lines, each with its newline. `None` at the end.
@@ -98,6 +106,17 @@ impl SnapshotRows {
     /// Errors: the repository does not give them, or (in place of the end) they are not the rows that were backed up:
     /// what was made of them must not be kept. After an error there is nothing more.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
+        let piece = self.unmasked().await?;
+        let Some(mask) = &self.mask else { return Some(piece) };
+        let masked = piece.and_then(|piece| {
+            let mut out = Vec::new();
+            mask.apply(&piece, &mut out).map(|()| out.into())
+        });
+        self.ended |= masked.is_err();
+        Some(masked)
+    }
+
+    async fn unmasked(&mut self) -> Option<Result<Bytes, EngineError>> {
         if let Some(piece) = self.next.take() {
             self.digester.update(&piece);
             return Some(Ok(piece));
@@ -142,12 +161,13 @@ impl SnapshotRows {
         .hint("`basekeep verify --read-data` names everything that is damaged and what it touches")
     }
 
-    /// Rows, bytes and digest of what was given out so far.
+    /// Rows, bytes and digest of what was read so far, before masks.
     pub(crate) fn digest(&self) -> Digest {
         self.digester.digest()
     }
 }
 
+#[allow(dead_code, reason = "for what needs parts of a table")]
 /// The ranges of a table, if the range index fits the manifest: they follow each other and add up to the table.
 pub(crate) fn ranges<'a>(contents: &'a Contents, table: &Table) -> Option<&'a [ranges::Range]> {
     let ranges = contents.ranges.as_ref().ok()?.get(&table.file)?;

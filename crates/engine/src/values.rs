@@ -1,16 +1,15 @@
 //! The rows of a snapshot as values, in forms for other programs: JSON, CSV, Parquet. Types come from the snapshot's own file
 //! `columns`; no server is needed.
 
-// What uses them follows.
-#![allow(dead_code, unused_imports)]
-
 pub(crate) mod csv;
 pub(crate) mod json;
 pub(crate) mod nested;
+pub(crate) mod parquet;
 pub(crate) mod shape;
 
 pub(crate) use self::csv::Csv;
 pub(crate) use self::json::Json;
+pub(crate) use self::parquet::Parquet;
 pub(crate) use self::shape::{Column, Shape};
 use crate::EngineError;
 
@@ -45,6 +44,11 @@ pub(crate) trait ValueWriter: Send {
 
     /// What was kept back, and what stands after the last row.
     fn end(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError>;
+
+    /// Why the table cannot be shown at all, if so.
+    fn impossible(&self) -> Option<String> {
+        None
+    }
 
     /// What could not be shown as it is: a line for each kind, with how often.
     fn losses(&self) -> Vec<String> {

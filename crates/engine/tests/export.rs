@@ -5,6 +5,7 @@ mod components;
 mod schema;
 mod sets;
 mod sql;
+mod values;
 
 use std::path::Path;
 use std::process::Command;

@@ -16,6 +16,7 @@ mod files;
 mod forget;
 mod incremental;
 mod listing;
+mod masks;
 mod repair;
 mod replicas;
 mod restore;

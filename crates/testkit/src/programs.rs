@@ -86,6 +86,16 @@ pub fn basekeep() -> PathBuf {
         .unwrap_or_else(|| panic!("basekeep is not built: run cargo build -p basekeep"))
 }
 
+/// DuckDB's command line, which reads Parquet: from the cache or `PATH`.
+///
+/// # Panics
+/// When it is missing.
+pub fn duckdb() -> PathBuf {
+    let cached = cache().join("duckdb/duckdb");
+    let found = if cached.exists() { Some(cached) } else { on_path("duckdb") };
+    found.unwrap_or_else(|| panic!("duckdb is missing: {HINT}"))
+}
+
 /// The Garage server, from the cache or `PATH`.
 ///
 /// # Panics

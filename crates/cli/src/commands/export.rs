@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use basekeep_engine::export::{self, Compression, ExportOptions, ExportReport, Format, Halves, Target};
+use basekeep_engine::values::Numbers;
 use basekeep_engine::{EngineError, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::arguments::mask::{self, MaskArguments, MaskDocument};
 use crate::arguments::selection::SelectionArguments;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{JSON_VERSION, units};
 
-/// Write a snapshot as SQL, without a server
+/// Write a snapshot as SQL, JSON, CSV or Parquet, without a server
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "The snapshot's definitions and rows are written as files below a folder, or one of them to standard output \
@@ -54,6 +56,11 @@ pub(crate) struct Export {
     /// In SQL, leave out grants
     #[arg(long)]
     no_privileges: bool,
+    /// In JSON, numbers that common readers would change
+    #[arg(long, value_name = "HOW", value_enum, default_value = "exact-strings")]
+    numbers: NumbersName,
+    #[command(flatten)]
+    mask: MaskArguments,
     /// Compress files
     #[arg(long, value_name = "HOW", value_enum)]
     compress: Option<Compress>,
@@ -71,6 +78,14 @@ enum FormatName {
     Sql,
     /// Definitions as text that is the same byte for byte while they are
     Schema,
+    /// Rows as a JSON array for each table
+    Json,
+    /// Rows as lines of JSON, a file for each table
+    Jsonl,
+    /// Rows as CSV with a header, a file for each table
+    Csv,
+    /// Rows as Parquet, a file for each table
+    Parquet,
     /// One script for each component: roles, users, functions, policies and so on
     Components,
     /// A pg_dump archive for pg_restore, as a folder (to standard output: as one file)
@@ -79,7 +94,7 @@ enum FormatName {
     Dump,
     /// Storage files, edge functions, migrations and the project's folder
     Files,
-    /// All of them but dump
+    /// All of them but jsonl, parquet and dump
     All,
 }
 
@@ -88,13 +103,34 @@ impl FormatName {
         match self {
             Self::Sql => &[Format::Sql],
             Self::Schema => &[Format::Schema],
+            Self::Json => &[Format::Json],
+            Self::Jsonl => &[Format::JsonLines],
+            Self::Csv => &[Format::Csv],
+            Self::Parquet => &[Format::Parquet],
             Self::Components => &[Format::Components],
             Self::Archive => &[Format::Archive],
             Self::Dump => &[Format::Dump],
             Self::Files => &[Format::Files],
-            Self::All => &[Format::Sql, Format::Schema, Format::Components, Format::Archive, Format::Files],
+            Self::All => &[
+                Format::Sql,
+                Format::Schema,
+                Format::Json,
+                Format::Csv,
+                Format::Components,
+                Format::Archive,
+                Format::Files,
+            ],
         }
     }
+}
+
+/// How numbers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NumbersName {
+    /// Strings
+    ExactStrings,
+    /// Numbers all the same
+    AsIs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -114,6 +150,7 @@ struct Document<'a> {
     rows: u64,
     bytes: u64,
     removed: u64,
+    masks: Option<MaskDocument<'a>>,
     warnings: &'a [String],
     failed: Vec<FailedDocument<'a>>,
 }
@@ -136,7 +173,7 @@ pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, Eng
         return Err(EngineError::usage("--json and -o - both want standard output")
             .hint("write to a folder with -o DIR"));
     }
-    let options = options(command);
+    let options = ExportOptions { mask: command.mask.rules(context)?, ..options(command) };
     let repository = context.open_repository().await?;
     let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
     let snapshot = context.interrupt.guard(find).await?;
@@ -160,6 +197,9 @@ pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, Eng
     for warning in &report.warnings {
         context.output.warning(warning, None);
     }
+    if let Some(plan) = &report.masks {
+        mask::warn(plan, context);
+    }
     for (what, reason) in &report.failed {
         context.output.warning(&format!("{what} was not exported: {reason}"), None);
     }
@@ -182,6 +222,10 @@ fn options(command: &Export) -> ExportOptions {
         inserts: command.inserts,
         owner: !command.no_owner,
         privileges: !command.no_privileges,
+        numbers: match command.numbers {
+            NumbersName::ExactStrings => Numbers::ExactStrings,
+            NumbersName::AsIs => Numbers::AsIs,
+        },
         compression: match command.compress {
             None => Compression::None,
             Some(Compress::Gzip) => Compression::Gzip,
@@ -201,10 +245,14 @@ fn summary(command: &Export, report: &ExportReport) -> String {
         let rows = units::counted(report.rows, "row", "rows");
         text += &format!("; {tables} with {rows}");
     }
+    if let Some(plan) = &report.masks {
+        text += &format!("; {} masked", units::counted(plan.columns.len() as u64, "column", "columns"));
+    }
     if report.removed > 0 {
         text += &format!("; {} of earlier exports removed", units::count(report.removed));
     }
-    text + "\n"
+    text += "\n";
+    text + &report.masks.as_ref().map(mask::text).unwrap_or_default()
 }
 
 fn document<'a>(snapshot: &str, report: &'a ExportReport) -> Document<'a> {
@@ -218,6 +266,7 @@ fn document<'a>(snapshot: &str, report: &'a ExportReport) -> Document<'a> {
         rows: report.rows,
         bytes: report.bytes,
         removed: report.removed,
+        masks: report.masks.as_ref().map(MaskDocument::of),
         warnings: &report.warnings,
         failed: failed.collect(),
     }

@@ -10,6 +10,7 @@ use basekeep_repository::{Repository, Snapshot};
 
 use super::table::{Counts, TableSource};
 use super::{ExportOptions, Halves};
+use crate::mask::Masks;
 use crate::restore::Contents;
 use crate::selection::{Part, Selected};
 use crate::stored::manifest::Table;
@@ -27,6 +28,8 @@ pub(crate) struct Job<'a> {
     pub(crate) contents: &'a Contents,
     pub(crate) options: &'a ExportOptions,
     pub(super) observer: &'a Arc<dyn Observer>,
+    /// What rows are changed by.
+    masks: Option<&'a Masks>,
     /// What of the archive is wanted.
     selected: Selected,
     /// Tables with rows, by the dump id of their data.
@@ -66,6 +69,7 @@ impl<'a> Job<'a> {
         contents: &'a Contents,
         options: &'a ExportOptions,
         observer: &'a Arc<dyn Observer>,
+        masks: Option<&'a Masks>,
     ) -> Result<Self, EngineError> {
         let selected = options.selection.apply(&contents.archive)?;
         let tables: HashMap<i32, &Table> =
@@ -76,6 +80,7 @@ impl<'a> Job<'a> {
             contents,
             options,
             observer,
+            masks,
             selected,
             tables,
             progress: Mutex::new((Progress::default(), Instant::now())),
@@ -139,7 +144,8 @@ impl<'a> Job<'a> {
     /// The table of a data entry.
     pub(super) fn table(&self, dump_id: i32) -> Option<TableSource<'a>> {
         let table = self.tables.get(&dump_id)?;
-        Some(TableSource { repository: self.repository, contents: self.contents, table })
+        let mask = self.masks.and_then(|masks| masks.for_table(&table.schema, &table.name));
+        Some(TableSource { repository: self.repository, contents: self.contents, table, mask })
     }
 
     /// Begins to count anew, for another form.

@@ -1,7 +1,7 @@
 //! Definitions as one file for each object, `schema/<schema>/<kind>/<name>.sql`. What belongs to an object is in its file: a table's
 //! columns, constraints, indexes, comments, grants. Triggers and policies have files of their own.
 
-mod names;
+pub(super) mod names;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,8 +1,11 @@
 //! The rows of one table for an export, and what the forms of an export share about them.
 
+use std::sync::Arc;
+
 use basekeep_repository::Repository;
 
 use crate::EngineError;
+use crate::mask::TableMask;
 use crate::restore::Contents;
 use crate::snapshot_rows::{self, SnapshotRows};
 use crate::stored::manifest::Table;
@@ -15,6 +18,8 @@ pub(crate) struct TableSource<'a> {
     pub(crate) contents: &'a Contents,
     /// What it says about the table.
     pub(crate) table: &'a Table,
+    /// What its rows are changed by.
+    pub(crate) mask: Option<Arc<TableMask>>,
 }
 
 /// What was written of a table.
@@ -27,12 +32,12 @@ pub(crate) struct Counts {
 }
 
 impl TableSource<'_> {
-    /// The table's rows. What they say at the end must be heeded: rows that are not those of the backup must not be kept.
+    /// The table's rows, masked where that is wanted. What they say at the end must be heeded: rows that are not those of the backup must not be kept.
     pub(crate) fn rows(&self) -> Result<SnapshotRows, EngineError> {
-        SnapshotRows::open(self.repository, self.contents, self.table)
+        let rows = SnapshotRows::open(self.repository, self.contents, self.table)?;
+        Ok(rows.masked(self.mask.clone()))
     }
 
-    #[allow(dead_code, reason = "forms that show values use it")]
     /// Its columns in the order of the rows.
     pub(crate) fn columns(&self) -> Result<Vec<String>, EngineError> {
         snapshot_rows::columns(self.contents, self.table).ok_or_else(|| {

@@ -7,7 +7,7 @@ use basekeep_postgres::quote_identifier;
 
 /// One piece of SQL text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     /// A bare word, as written.
     Word(String),
     /// A quoted identifier, unquoted.
@@ -29,7 +29,7 @@ pub(super) fn mentioned<'a>(sql: &str, known: &'a BTreeSet<String>) -> BTreeSet<
 }
 
 /// The tokens of SQL text as pg_dump prints it.
-pub(super) fn tokens(sql: &str) -> impl Iterator<Item = Token> + '_ {
+pub(crate) fn tokens(sql: &str) -> impl Iterator<Item = Token> + '_ {
     let mut rest = sql;
     std::iter::from_fn(move || {
         rest = rest.trim_start();

@@ -4,14 +4,14 @@ use crate::EngineError;
 
 /// A name in which `*` stands for any characters, also none. In double quotes nothing but the name itself is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// What stands between the stars.
     pieces: Vec<String>,
 }
 
 impl Pattern {
     /// Reads one name.
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let inside =
             text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|_| text.len() > 1);
         match inside {
@@ -21,12 +21,12 @@ impl Pattern {
     }
 
     /// Any name at all.
-    pub(super) fn any() -> Self {
+    pub(crate) fn any() -> Self {
         Self::new("*")
     }
 
     /// Whether the whole name fits.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let [first, middle @ .., last] = self.pieces.as_slice() else {
             return self.pieces.first().is_some_and(|only| only == name);
         };
@@ -70,7 +70,7 @@ impl QualifiedPattern {
 }
 
 /// The first dot outside of double quotes.
-pub(super) fn first_dot(text: &str) -> Option<usize> {
+pub(crate) fn first_dot(text: &str) -> Option<usize> {
     let mut quoted = false;
     text.char_indices().find_map(|(at, c)| {
         quoted ^= c == '"';

@@ -46,7 +46,7 @@ impl Reader<'_> {
             })?);
         }
         if formats.is_empty() {
-            formats.extend(Format::named("all").unwrap_or_default());
+            formats.extend(Format::OF_COPIES);
         }
         let mut parts = BTreeSet::new();
         for (at, name) in self.strings(table, "only")? {

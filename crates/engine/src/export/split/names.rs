@@ -14,12 +14,12 @@ const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 type Place = (String, String, String);
 
 /// The paths of some places.
-pub(super) struct Names(HashMap<Place, String>);
+pub(in crate::export) struct Names(HashMap<Place, String>);
 
 impl Names {
     /// Chooses a path for each place. Of names that differ in case alone, the first one in byte order that has no upper case
     /// stays plain, and the others are marked.
-    pub(super) fn of<'a>(places: impl Iterator<Item = &'a Place>) -> Self {
+    pub(in crate::export) fn of<'a>(places: impl Iterator<Item = &'a Place>) -> Self {
         let mut alike: BTreeMap<String, Vec<(String, &Place)>> = BTreeMap::new();
         for place in places {
             let (schema, kind, name) = place;
@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// The path of a place, without its ending.
-    pub(super) fn path(&self, place: &Place) -> &str {
+    pub(in crate::export) fn path(&self, place: &Place) -> &str {
         self.0.get(place).map_or("", String::as_str)
     }
 }

@@ -1,0 +1,138 @@
+//! Masks: personal values replaced where rows pass, so that a copy can be given away. The same secret gives the same masks,
+//! so that keys still match each other, within a copy and between copies.
+//!
+//! Which column gets which mask is a plan ([`MaskPlan`]), made of rules and of what the snapshot knows about types, keys and
+//! references; it can be shown before anything is done. Definitions, large objects and files are never masked.
+
+mod document;
+mod key;
+mod method;
+mod names;
+mod personal;
+mod plan;
+mod rules;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use basekeep_repository::{Repository, Snapshot};
+
+use self::key::Key;
+use self::method::{Kind, Masked, Method};
+pub use self::plan::{MaskPlan, MaskedColumn, Uncovered};
+pub use self::rules::{Rules, SECRET_VARIABLE};
+use crate::restore::Contents;
+use crate::snapshot_rows::fields::{escape, fields, lines};
+use crate::{EngineError, listing};
+
+/// The masks of a snapshot's tables.
+#[derive(Debug, Clone)]
+pub(crate) struct Masks {
+    plan: MaskPlan,
+    tables: HashMap<(String, String), Arc<TableMask>>,
+}
+
+impl Masks {
+    /// Puts rules and snapshot together. The index must have been loaded.
+    ///
+    /// Errors, as kind `Usage`: rules that would break types, keys or constraints, or that fit nothing; a snapshot that does
+    /// not know its tables' columns.
+    pub(crate) async fn prepare(
+        rules: &Rules,
+        repository: &Repository,
+        snapshot: &Snapshot,
+        contents: &Contents,
+    ) -> Result<Self, EngineError> {
+        let columns = listing::columns(repository, snapshot).await?.ok_or_else(|| {
+            EngineError::usage(format!(
+                "snapshot {} cannot be masked: it has no list of columns",
+                snapshot.id.short()
+            ))
+            .hint("snapshots of this version have one; make a new backup")
+        })?;
+        let planned = plan::plan(rules, &columns, contents)?;
+        let plan = plan::look_for_personal(planned.plan, &columns, repository, contents).await?;
+        let key = Key::new(&rules.secret);
+        let tables = planned
+            .tables
+            .into_iter()
+            .map(|((schema, name), columns)| {
+                let what = format!("{schema}.{name}");
+                ((schema, name), Arc::new(TableMask { what, key: key.clone(), columns }))
+            })
+            .collect();
+        Ok(Self { plan, tables })
+    }
+
+    /// The mask of a table, by its names in the snapshot; `None` where its rows stay as they are.
+    pub(crate) fn for_table(&self, schema: &str, name: &str) -> Option<Arc<TableMask>> {
+        self.tables.get(&(schema.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// What is masked, and what perhaps should be.
+    pub(crate) fn plan(&self) -> &MaskPlan {
+        &self.plan
+    }
+}
+
+/// The mask of one table.
+#[derive(Debug)]
+pub(crate) struct TableMask {
+    what: String,
+    key: Key,
+    /// For each field of a row.
+    columns: Vec<Option<ColumnMask>>,
+}
+
+/// The mask of one column.
+#[derive(Debug, Clone)]
+struct ColumnMask {
+    method: Method,
+    kind: Kind,
+    /// Different values stay different, for methods that do not do so anyway.
+    unique: bool,
+}
+
+impl TableMask {
+    /// Appends masked rows. `piece` is whole lines of COPY text, as is what is appended.
+    ///
+    /// Errors: a row does not fit the table's columns.
+    pub(crate) fn apply(&self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), EngineError> {
+        out.reserve(piece.len());
+        let (mut text, mut masked) = (Vec::new(), Vec::new());
+        for line in lines(piece) {
+            let mut found = 0;
+            for (number, field) in fields(line).enumerate() {
+                if number > 0 {
+                    out.push(b'\t');
+                }
+                found = number + 1;
+                let Some(mask) = self.columns.get(number).and_then(Option::as_ref) else {
+                    out.extend_from_slice(field.0);
+                    continue;
+                };
+                let Some(value) = field.text(&mut text) else {
+                    out.extend_from_slice(field.0);
+                    continue;
+                };
+                masked.clear();
+                match mask.method.apply(&self.key, mask.kind, mask.unique, value, &mut masked) {
+                    Masked::Kept => out.extend_from_slice(field.0),
+                    Masked::Null => out.extend_from_slice(b"\\N"),
+                    Masked::Written => escape(&masked, out),
+                }
+            }
+            if found != self.columns.len() {
+                return Err(EngineError::failed(format!(
+                    "a row of {} does not fit the snapshot's list of columns, so it cannot be masked",
+                    self.what
+                )));
+            }
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
