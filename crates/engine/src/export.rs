@@ -223,7 +223,7 @@ async fn export_locked(
         if options.formats.iter().any(|format| *format != Format::Schema) {
             beside::write(&job, folder).await?;
         }
-        folder.finish()?;
+        folder.finish().await?;
         report.files = folder.written().to_vec();
     }
     Ok(report)
@@ -278,6 +278,10 @@ async fn write(
             began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
         }
         Format::Archive if place.folder().is_some() => {
+            if compression == Compression::Zstd {
+                let needs = "pg_restore reads zstd from release 16 on, and only where it was built with it; gzip is read by all";
+                report.warnings.push(needs.to_owned());
+            }
             let sums = archive::directory(job, place).await?;
             report.add(sums);
             began.end(format!("{} tables, {} rows", sums.tables, sums.rows));

@@ -15,7 +15,8 @@ use crate::arguments::mask::{self, MaskArguments, MaskDocument};
 use crate::arguments::selection::SelectionArguments;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{JSON_VERSION, units};
+use crate::output::units;
+use crate::progress;
 
 /// Write a snapshot as SQL, JSON, CSV or Parquet, without a server
 #[derive(Debug, Args)]
@@ -143,7 +144,6 @@ enum Compress {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    version: u32,
     snapshot: String,
     files: Vec<FileDocument<'a>>,
     tables: u64,
@@ -191,7 +191,7 @@ pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, Eng
     };
     let exit = if report.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
     if context.output.json {
-        context.output.document(&document(&snapshot.id.to_string(), &report))?;
+        progress::emit(&context.output, &document(&snapshot.id.to_string(), &report))?;
         return Ok(exit);
     }
     for warning in &report.warnings {
@@ -259,7 +259,6 @@ fn document<'a>(snapshot: &str, report: &'a ExportReport) -> Document<'a> {
     let files = report.files.iter().map(|file| FileDocument { name: &file.name, bytes: file.bytes });
     let failed = report.failed.iter().map(|(what, reason)| FailedDocument { what, reason });
     Document {
-        version: JSON_VERSION,
         snapshot: snapshot.to_owned(),
         files: files.collect(),
         tables: report.tables,

@@ -57,7 +57,7 @@ pub(super) async fn directory(job: &Job<'_>, place: &mut Place) -> Result<Sums, 
             for object in large_objects::of_entry(job, entry).await? {
                 list.push_str(&format!("{} {}\n", object.oid, object.file));
                 let name = format!("{AREA}{}{}", object.file, compression.suffix());
-                let mut sink = place.begin(&name, compression)?;
+                let mut sink = place.begin_as(&name, compression, false)?;
                 objects += large_objects::read(job, &object, &mut sink).await?;
                 place.end(&name, sink).await?;
             }

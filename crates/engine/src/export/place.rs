@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Compression;
 use super::sink::{Bottom, FILE_MODE, FileSink};
@@ -15,6 +16,8 @@ use crate::EngineError;
 
 /// The list of files that exports wrote, one on each line, sorted.
 pub const LIST: &str = ".basekeep-files";
+/// Files that are flushed at once.
+const FLUSHES: usize = 8;
 /// Exports hold password hashes.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -41,6 +44,8 @@ pub(crate) struct Folder {
     written: Vec<WrittenFile>,
     names: BTreeSet<String>,
     made: BTreeSet<PathBuf>,
+    /// Files that are not known to be on the disk yet.
+    loose: Vec<PathBuf>,
     overwrite: bool,
 }
 
@@ -66,7 +71,7 @@ impl Place {
         self.begin_as(name, compression, true)
     }
 
-    /// The same; a file that is not durable can be lost with the power until the system writes it.
+    /// The same; a file that is not durable is flushed to the disk at the end of the export, with the others of its kind.
     pub(super) fn begin_as(
         &mut self,
         name: &str,
@@ -81,6 +86,9 @@ impl Place {
             },
             Self::Folder(folder) => {
                 let path = folder.claim(name)?;
+                if !durable {
+                    folder.loose.push(path.clone());
+                }
                 Ok(FileSink::open(Bottom::File { path, durable }, compression))
             }
         }
@@ -122,6 +130,7 @@ impl Folder {
             written: Vec::new(),
             names: BTreeSet::new(),
             made: BTreeSet::new(),
+            loose: Vec::new(),
             overwrite,
         })
     }
@@ -151,7 +160,9 @@ impl Folder {
         written.map_err(|error| {
             let _ = std::fs::remove_file(&partial);
             cannot("write", &path, error)
-        })
+        })?;
+        self.loose.push(path);
+        Ok(())
     }
 
     /// The path for a file that this export may write.
@@ -230,26 +241,54 @@ impl Folder {
         }
     }
 
-    /// Writes the list as it is now, and makes names durable.
-    pub(super) fn finish(&mut self) -> Result<(), EngineError> {
+    /// Writes the list as it is now, and makes files and names durable.
+    pub(super) async fn finish(&mut self) -> Result<(), EngineError> {
         let text: String = self.listed.iter().map(|name| format!("{name}\n")).collect();
-        let list = self.root.join(LIST);
-        let partial = self.root.join(format!("{LIST}{}", super::sink::PARTIAL));
-        let _ = std::fs::remove_file(&partial);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&partial)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&partial, &list))
-            .map_err(|error| cannot("write", &list, error))?;
-        for folder in self.made.iter().chain([&self.root]) {
-            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| cannot("write", folder, error))?;
+        let root = self.root.clone();
+        let loose = std::mem::take(&mut self.loose);
+        let folders: Vec<PathBuf> = self.made.iter().chain([&self.root]).cloned().collect();
+        let work = tokio::task::spawn_blocking(move || {
+            flush(&loose)?;
+            let list = root.join(LIST);
+            let partial = root.join(format!("{LIST}{}", super::sink::PARTIAL));
+            let _ = std::fs::remove_file(&partial);
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(FILE_MODE)
+                .open(&partial)
+                .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+                .and_then(|()| std::fs::rename(&partial, &list))
+                .map_err(|error| cannot("write", &list, error))?;
+            flush(&folders)
+        });
+        work.await.map_err(|error| EngineError::failed("flush the export to the disk").caused_by(error))?
+    }
+}
+
+/// Flushes files or folders, several at once, since they then share the disk's work.
+fn flush(paths: &[PathBuf]) -> Result<(), EngineError> {
+    let next = AtomicUsize::new(0);
+    let one = || -> Result<(), EngineError> {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+            match synced {
+                // A folder whose last file is gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(|error| cannot("write", path, error))?,
+            }
         }
         Ok(())
-    }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..FLUSHES.min(paths.len())).map(|_| scope.spawn(one)).collect();
+        let mut result = one();
+        for thread in threads {
+            result =
+                result.and(thread.join().unwrap_or_else(|_| Err(EngineError::failed("flush the export"))));
+        }
+        result
+    })
 }
 
 /// Makes a folder that nobody else can look into; one that is there stays as it is.
