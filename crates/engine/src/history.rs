@@ -143,8 +143,6 @@ pub async fn history(
 struct Key {
     columns: Vec<String>,
     values: Vec<String>,
-    /// No two rows have it.
-    unique: bool,
 }
 
 /// What a range holds: columns, rows, bytes and digest. Equal ones hold the same rows.
@@ -247,7 +245,8 @@ impl Search<'_> {
                 }
             }
         }
-        if found.is_some() && key.unique {
+        let unique = |own: &Vec<String>| !own.is_empty() && own.iter().all(|name| key.columns.contains(name));
+        if found.is_some() && columns.key.as_ref().is_some_and(unique) {
             // It is in one range, so it is in none of the others.
             let others = ranges.into_iter().map(|(content, _)| content);
             self.without.extend(others.filter(|content| !self.with.contains_key(content)));
@@ -327,8 +326,7 @@ fn key(words: &[String], columns: &Columns, table: &(String, String)) -> Result<
     let own = columns.key.as_deref().unwrap_or_default();
     if let Some(named) = named.filter(|named| !named.is_empty()) {
         let (columns, values): (Vec<String>, Vec<String>) = named.into_iter().unzip();
-        let unique = !own.is_empty() && own.iter().all(|column| columns.contains(column));
-        return Ok(Key { columns, values, unique });
+        return Ok(Key { columns, values });
     }
     if own.is_empty() {
         return Err(EngineError::usage(format!("{name} has no key that is known"))
@@ -343,7 +341,7 @@ fn key(words: &[String], columns: &Columns, table: &(String, String)) -> Result<
         ))
         .hint(format!("its columns are {}, in this order", own.join(", "))));
     }
-    Ok(Key { columns: own.to_vec(), values: words.to_vec(), unique: true })
+    Ok(Key { columns: own.to_vec(), values: words.to_vec() })
 }
 
 #[cfg(test)]
@@ -366,8 +364,10 @@ mod tests {
             (vec!["b".into(), "a".into()], vec!["1".into(), "x=2".into()])
         );
         let named = of(&["a=1", "c="]).unwrap();
-        assert_eq!((named.columns, named.unique), (vec!["a".into(), "c".into()], false));
-        assert!(of(&["a=1", "b=2"]).unwrap().unique);
+        assert_eq!(
+            (named.columns, named.values),
+            (vec!["a".into(), "c".into()], vec!["1".into(), String::new()])
+        );
         assert!(of(&["1"]).is_err() && of(&[]).is_err());
         assert!(is_row(b"1\tx\\\\\ty", &[1, 0], &[copy_text("x\\"), b"1".to_vec()]));
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod bucket;
+mod diff;
 mod faults;
 mod sending;
 

@@ -1,5 +1,6 @@
 //! The second side is a live database: its definitions by pg_dump and its rows by COPY, all inside one exported snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::definitions::{self as dump, DumpError};
 use crate::event::begin;
 use crate::restore::{self, Contents};
 use crate::stored::globals::Globals;
-use crate::stored::manifest::{Extension, LargeObjects, Missing, Sequence};
+use crate::stored::manifest::{self, Extension, LargeObjects, Missing, Sequence};
 use crate::words::counted;
 use crate::{EngineError, Interrupt, Observer, ResultExt, listing};
 
@@ -206,14 +207,18 @@ impl Live<'_> {
         known: &tables::Described<'_>,
         client: &mut Client,
     ) -> Result<(), EngineError> {
-        let stored = self.a.manifest.tables.iter();
-        let all: std::collections::BTreeSet<(&str, &str)> = stored
-            .map(|table| (table.schema.as_str(), table.name.as_str()))
-            .chain(self.catalog.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())))
-            .collect();
-        for (schema, name) in all.into_iter().filter(|(schema, name)| self.chosen.wants_table(schema, name)) {
-            let a = self.a.manifest.tables.iter().find(|table| table.schema == schema && table.name == name);
-            let b = self.catalog.tables.iter().find(|table| table.schema == schema && table.name == name);
+        type Sides<'a> = (Option<&'a manifest::Table>, Option<&'a catalog::Table>);
+        let mut all: BTreeMap<(&str, &str), Sides<'_>> = BTreeMap::new();
+        for table in &self.a.manifest.tables {
+            all.entry((&table.schema, &table.name)).or_default().0 = Some(table);
+        }
+        for table in &self.catalog.tables {
+            all.entry((&table.schema, &table.name)).or_default().1 = Some(table);
+        }
+        for ((schema, name), (a, b)) in all {
+            if !self.chosen.wants_table(schema, name) {
+                continue;
+            }
             let mut difference = TableDifference {
                 schema: schema.to_owned(),
                 name: name.to_owned(),

@@ -1,26 +1,12 @@
 //! Which columns and settings hold secrets: their values are never told, only that they changed.
 
 /// Ends of names that hold secrets.
-const ENDS: [&str; 12] = [
-    "password",
-    "passwd",
-    "_token",
-    "_secret",
-    "secret_key",
-    "private_key",
-    "api_key",
-    "apikey",
-    "access_key",
-    "service_key",
-    "_hash",
-    "jwt_secret",
-];
+const ENDS: [&str; 8] =
+    ["_token", "_secret", "secret_key", "private_key", "api_key", "apikey", "access_key", "service_key"];
 /// Whole names that do.
-const WHOLE: [&str; 13] = [
+const WHOLE: [&str; 11] = [
     "secret",
     "token",
-    "key",
-    "encrypted_password",
     "token_hash",
     "raw_key",
     "root_key",
@@ -73,7 +59,9 @@ impl Secrets {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase();
-    WHOLE.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
+    WHOLE.contains(&name.as_str())
+        || ENDS.iter().any(|end| name.ends_with(end))
+        || ["password", "passwd"].iter().any(|part| name.contains(part))
 }
 
 /// `*` stands for any text.
@@ -97,12 +85,14 @@ mod tests {
 
     #[test]
     fn names_that_hold_secrets_are_hidden_unless_shown() {
-        let secrets = Secrets { show: false, columns: vec!["public.cards.*".into(), "!public.t.key".into()] };
+        let secrets =
+            Secrets { show: false, columns: vec!["public.cards.*".into(), "!public.t.token".into()] };
         assert!(secrets.column("auth", "users", "encrypted_password"));
         assert!(secrets.column("auth", "users", "recovery_token"));
         assert!(secrets.column("vault", "secrets", "description"));
         assert!(secrets.column("public", "cards", "number"));
-        assert!(secrets.column("public", "other", "key") && !secrets.column("public", "t", "key"));
+        assert!(secrets.column("public", "other", "token") && !secrets.column("public", "t", "token"));
+        assert!(secrets.column("public", "users", "password_hash"));
         assert!(!secrets.column("public", "orders", "total") && !secrets.column("vault", "secrets", "id"));
         assert!(secrets.setting("app.settings.jwt_secret") && !secrets.setting("search_path"));
         let shown = Secrets { show: true, ..secrets };
