@@ -30,6 +30,8 @@ use crate::{EngineError, listing};
 pub(crate) struct Masks {
     plan: MaskPlan,
     tables: HashMap<(String, String), Arc<TableMask>>,
+    /// The same by the table's data file, which keeps its name where a table gets another one.
+    files: HashMap<String, Arc<TableMask>>,
 }
 
 impl Masks {
@@ -53,7 +55,7 @@ impl Masks {
         let planned = plan::plan(rules, &columns, contents)?;
         let plan = plan::look_for_personal(planned.plan, &columns, repository, contents).await?;
         let key = Key::new(&rules.secret);
-        let tables = planned
+        let tables: HashMap<_, _> = planned
             .tables
             .into_iter()
             .map(|((schema, name), columns)| {
@@ -61,12 +63,21 @@ impl Masks {
                 ((schema, name), Arc::new(TableMask { what, key: key.clone(), columns }))
             })
             .collect();
-        Ok(Self { plan, tables })
+        let files = contents.manifest.tables.iter().filter_map(|table| {
+            let mask: &Arc<TableMask> = tables.get(&(table.schema.clone(), table.name.clone()))?;
+            Some((table.file.clone(), mask.clone()))
+        });
+        Ok(Self { plan, files: files.collect(), tables })
     }
 
     /// The mask of a table, by its names in the snapshot; `None` where its rows stay as they are.
     pub(crate) fn for_table(&self, schema: &str, name: &str) -> Option<Arc<TableMask>> {
         self.tables.get(&(schema.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// The mask of the table whose rows are in this file.
+    pub(crate) fn for_file(&self, file: &str) -> Option<Arc<TableMask>> {
+        self.files.get(file).cloned()
     }
 
     /// What is masked, and what perhaps should be.
@@ -92,6 +103,15 @@ struct ColumnMask {
     /// Different values stay different, for methods that do not do so anyway.
     unique: bool,
 }
+
+/// Two masks are equal where they are one.
+impl PartialEq for TableMask {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for TableMask {}
 
 impl TableMask {
     /// Appends masked rows. `piece` is whole lines of COPY text, as is what is appended.
@@ -131,6 +151,42 @@ impl TableMask {
             out.push(b'\n');
         }
         Ok(())
+    }
+}
+
+/// Masks rows that come in pieces of any size.
+#[derive(Debug)]
+pub(crate) struct MaskedRows<'a> {
+    mask: &'a TableMask,
+    held: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl<'a> MaskedRows<'a> {
+    /// Nothing came yet.
+    pub(crate) fn new(mask: &'a TableMask) -> Self {
+        Self { mask, held: Vec::new(), out: Vec::new() }
+    }
+
+    /// The rows that are complete with this piece, masked.
+    ///
+    /// Errors: as [`TableMask::apply`].
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<&[u8], EngineError> {
+        self.out.clear();
+        let Some(last) = memchr::memrchr(b'\n', piece) else {
+            self.held.extend_from_slice(piece);
+            return Ok(&self.out);
+        };
+        let (complete, rest) = piece.split_at(last + 1);
+        if self.held.is_empty() {
+            self.mask.apply(complete, &mut self.out)?;
+        } else {
+            self.held.extend_from_slice(complete);
+            self.mask.apply(&self.held, &mut self.out)?;
+            self.held.clear();
+        }
+        self.held.extend_from_slice(rest);
+        Ok(&self.out)
     }
 }
 

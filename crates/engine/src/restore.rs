@@ -35,7 +35,7 @@ pub use self::look::{Found, look};
 pub(crate) use self::names::{CopyStatement, Token, tokens};
 pub(crate) use self::plan::Roles;
 pub(crate) use self::rows::fits as ranges_fit;
-use crate::{EngineError, Event, Interrupt, Observer, ResultExt};
+use crate::{EngineError, Event, Interrupt, Observer, ResultExt, mask};
 
 /// How our connections name themselves to the target.
 const APPLICATION_NAME: &str = "basekeep restore";
@@ -57,6 +57,8 @@ pub struct RestoreOptions {
     pub tablespaces: bool,
     /// Connections; `None` chooses from the cores on this side and the target's free connections.
     pub jobs: Option<usize>,
+    /// What personal values are replaced by.
+    pub mask: Option<mask::Rules>,
     /// What the target may hold already.
     pub mode: Mode,
     /// Replace functions, views, triggers and policies of the user's that the target has otherwise.
@@ -80,6 +82,7 @@ impl RestoreOptions {
             roles: true,
             tablespaces: true,
             jobs: None,
+            mask: None,
             mode: Mode::Empty,
             replace: false,
             enable_cron: false,
@@ -124,6 +127,8 @@ pub struct RestorePlan {
     pub tables: Vec<(String, u64, u64)>,
     /// Roles to create.
     pub roles: Vec<String>,
+    /// What is masked, and what perhaps should be; `None` without masks.
+    pub masks: Option<mask::MaskPlan>,
     /// Objects that the target has already, as the snapshot has them.
     pub equal: u64,
     /// Objects that the target has otherwise; they are left alone.

@@ -1,6 +1,6 @@
 //! The option that masks personal values, and how its plan is shown; the same for export and restore.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use basekeep_engine::EngineError;
 use basekeep_engine::mask::{MaskPlan, Rules};
@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::output::table::clean;
 use crate::output::units;
 
 /// Columns that are named in a warning.
@@ -49,6 +50,11 @@ impl MaskArguments {
     pub(crate) fn rules(&self, context: &Context) -> Result<Option<Rules>, EngineError> {
         self.mask.as_deref().map(|file| Rules::read(file, &context.env)).transpose()
     }
+
+    /// The file of rules.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.mask.as_deref()
+    }
 }
 
 impl<'a> MaskDocument<'a> {
@@ -76,11 +82,9 @@ pub(crate) fn text(plan: &MaskPlan) -> String {
     plan.columns
         .iter()
         .map(|column| {
-            let follows = column.follows.as_ref().map(|other| format!(", as {other}")).unwrap_or_default();
-            format!(
-                "  mask {}.{}.{}: {}{follows}\n",
-                column.schema, column.table, column.column, column.method
-            )
+            let name = format!("{}.{}.{}", column.schema, column.table, column.column);
+            let follows = column.follows.as_ref().map(|other| format!(", as {}", clean(other)));
+            format!("  mask {}: {}{}\n", clean(&name), column.method, follows.unwrap_or_default())
         })
         .collect()
 }
@@ -88,7 +92,7 @@ pub(crate) fn text(plan: &MaskPlan) -> String {
 /// Says what looks personal and is not covered, and what else there is to know.
 pub(crate) fn warn(plan: &MaskPlan, context: &Context) {
     for note in &plan.notes {
-        context.output.warning(note, None);
+        context.output.warning(&clean(note), None);
     }
     if plan.uncovered.is_empty() {
         return;
@@ -96,7 +100,8 @@ pub(crate) fn warn(plan: &MaskPlan, context: &Context) {
     let count = units::counted(plan.uncovered.len() as u64, "column looks", "columns look");
     context.output.warning(&format!("{count} personal and no rule covers it"), None);
     for column in plan.uncovered.iter().take(MOST) {
-        context.output.hint(&format!("{}.{}.{}: {}", column.schema, column.table, column.column, column.why));
+        let name = format!("{}.{}.{}", column.schema, column.table, column.column);
+        context.output.hint(&format!("{}: {}", clean(&name), column.why));
     }
     if plan.uncovered.len() > MOST {
         context.output.hint(&format!("and {} more; --json lists them all", plan.uncovered.len() - MOST));

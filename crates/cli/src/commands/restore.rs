@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::checklist::Checklist;
+use crate::arguments::mask::{self, MaskArguments, MaskDocument};
 use crate::arguments::selection::SelectionArguments;
 use crate::commands::verify::live::CheckDocument;
 use crate::context::Context;
@@ -90,6 +91,8 @@ pub(crate) struct Restore {
     #[arg(long)]
     no_tablespaces: bool,
     #[command(flatten)]
+    mask: MaskArguments,
+    #[command(flatten)]
     files: files::FilesArguments,
     #[command(flatten)]
     project: project::ProjectArguments,
@@ -127,6 +130,7 @@ struct PlanDocument<'a> {
     objects: Vec<CountDocument<'a>>,
     tables: Vec<TableDocument<'a>>,
     roles: &'a [String],
+    masks: Option<MaskDocument<'a>>,
     equal: u64,
     differs: Vec<LostDocument<'a>>,
     platform: Vec<LostDocument<'a>>,
@@ -239,7 +243,7 @@ async fn into(
     if command.project.alone() {
         return project::alone(command, context, repository, &snapshot).await;
     }
-    let options = options(command, target.clone());
+    let options = RestoreOptions { mask: command.mask.rules(context)?, ..options(command, target.clone()) };
     let plan = context.interrupt.guard(restore::plan(repository, &snapshot, &options)).await?;
     let id = snapshot.id.to_string();
 
@@ -259,6 +263,9 @@ async fn into(
             true => context.output.data(&text)?,
             false => context.output.line(text.trim_end()),
         }
+    }
+    if let Some(masks) = plan.masks.as_ref().filter(|_| !context.output.json) {
+        mask::warn(masks, context);
     }
     for warning in &plan.warnings {
         if !context.output.json {
@@ -319,6 +326,7 @@ fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -
         objects: plan.objects.iter().map(|(kind, count)| CountDocument { kind, count: *count }).collect(),
         tables: tables.collect(),
         roles: &plan.roles,
+        masks: plan.masks.as_ref().map(MaskDocument::of),
         equal: plan.equal,
         differs: lost_documents(&plan.differs),
         platform: lost_documents(&plan.platform),
@@ -337,6 +345,9 @@ fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
     }
     for (what, reason) in plan.platform.iter().filter(|_| in_full) {
         text += &format!("  left out: {}: {}\n", clean(what), clean(reason));
+    }
+    if let Some(masks) = plan.masks.as_ref().filter(|_| in_full) {
+        text += &mask::text(masks);
     }
     if in_full && !plan.tables.is_empty() {
         let mut table = Table::new(&[("table", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);

@@ -120,6 +120,11 @@ pub(super) fn plan(rules: &Rules, columns: &Columns, contents: &Contents) -> Res
     if contents.manifest.large_objects.count > 0 {
         notes.push("large objects are not masked".into());
     }
+    if contents.manifest.supabase.is_some() {
+        notes.push(
+            "files of storage, secrets of the vault, cron jobs and messages of queues are not masked".into(),
+        );
+    }
     plan.notes = notes;
     Ok(Planned { plan, tables })
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use basekeep_archive::Archive;
 use basekeep_repository::{BlobId, Repository, Snapshot};
 
+use crate::mask::Masks;
 use crate::stored::globals::Globals;
 use crate::stored::manifest::Manifest;
 use crate::stored::{path, ranges};
@@ -27,6 +28,8 @@ pub(crate) struct Contents {
     pub(crate) ranges: Result<HashMap<String, Vec<ranges::Range>>, String>,
     /// Blobs of each file in the archive's folder, by name.
     files: HashMap<String, Vec<BlobId>>,
+    /// What rows are changed by on their way.
+    pub(crate) masks: Option<Masks>,
 }
 
 impl Contents {
@@ -48,7 +51,7 @@ impl Contents {
             Ok(None) => Err(format!("there is no file '{}'", path::RANGES)),
             Err(error) => Err(error.to_string()),
         };
-        Ok(Self { archive, manifest, globals, ranges, files })
+        Ok(Self { archive, manifest, globals, ranges, files, masks: None })
     }
 
     /// The blobs of a file in the archive's folder.

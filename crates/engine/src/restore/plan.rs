@@ -18,6 +18,7 @@ use super::target::{self, Target};
 use super::work::{Action, Stage, Step, Work};
 use super::{Mode, RestoreOptions, RestorePlan, roles, steps};
 use crate::EngineError;
+use crate::mask::Masks;
 use crate::repair::REPAIRED;
 use crate::stored::globals::Globals;
 use crate::stored::manifest::Manifest;
@@ -44,6 +45,9 @@ pub(crate) async fn make(
     wanted: Roles,
 ) -> Result<RestorePlan, EngineError> {
     let mut contents = Contents::read(repository, snapshot).await?;
+    if let Some(rules) = &options.mask {
+        contents.masks = Some(Masks::prepare(rules, repository, snapshot, &contents).await?);
+    }
     let mut client = target::connect(&options.target, options.create_database).await?;
     let target = Target::read(&mut client).await?;
     let mut planner = Planner { contents: &mut contents, target: &target, options, warnings: Vec::new() };
@@ -461,6 +465,12 @@ fn describe(
     summary.push(format!("create {} definitions", count(Stage::Before)));
     let rows: u64 = tables.iter().map(|table| table.rows).sum();
     summary.push(format!("load {} tables with {rows} rows", tables.len()));
+    if let Some(masks) = &contents.masks {
+        summary.push(format!(
+            "mask {} columns on the way: rows are not those of the backup then",
+            masks.plan().columns.iter().filter(|column| column.method != "keep").count()
+        ));
+    }
     if manifest.large_objects.count > 0 {
         summary.push(format!("load {} large objects", manifest.large_objects.count));
     }
@@ -482,6 +492,7 @@ fn describe(
         objects,
         tables: tables.iter().map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes)).collect(),
         roles: roles.into_iter().collect(),
+        masks: contents.masks.as_ref().map(|masks| masks.plan().clone()),
         equal,
         differs,
         platform,

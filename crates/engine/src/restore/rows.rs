@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use basekeep_archive::TABLE_DATA_END;
@@ -11,6 +12,7 @@ use basekeep_postgres::{
 };
 use basekeep_repository::{BlobId, Repository, RepositoryError};
 
+use crate::mask::{MaskedRows, TableMask};
 use crate::stored::ranges;
 
 /// Decoded blobs that one connection keeps ready.
@@ -25,6 +27,8 @@ pub(super) struct Unit {
     pub(super) expected: Digest,
     /// Whether these are all blobs of the file, which ends with a marker that is no row.
     pub(super) whole: bool,
+    /// What the rows are changed by; they go as text then.
+    pub(super) mask: Option<Arc<TableMask>>,
 }
 
 /// What has been loaded so far.
@@ -67,8 +71,13 @@ const WORTH_ASKING: u64 = 1 << 20;
 pub(super) const WORTH_FREEZING: u64 = 8 << 20;
 
 /// The units of a table's file: runs of ranges, or the whole file where the range index does not fit the manifest.
-pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>) -> Vec<Unit> {
-    let whole = || vec![Unit { blobs: 0..blobs, expected: total, whole: true }];
+pub(super) fn units(
+    total: Digest,
+    blobs: usize,
+    index: Option<&[ranges::Range]>,
+    mask: Option<Arc<TableMask>>,
+) -> Vec<Unit> {
+    let whole = || vec![Unit { blobs: 0..blobs, expected: total, whole: true, mask: mask.clone() }];
     let Some(ranges) = index.filter(|ranges| fits(total, blobs, ranges)) else { return whole() };
     let size = (total.bytes / UNITS).clamp(SMALLEST_UNIT, LARGEST_UNIT);
     let mut units: Vec<Unit> = Vec::new();
@@ -80,7 +89,7 @@ pub(super) fn units(total: Digest, blobs: usize, index: Option<&[ranges::Range]>
                 unit.blobs.end = blobs.end;
                 unit.expected += digest;
             }
-            None => units.push(Unit { blobs, expected: digest, whole: false }),
+            None => units.push(Unit { blobs, expected: digest, whole: false, mask: mask.clone() }),
         }
     }
     units
@@ -223,8 +232,10 @@ async fn stream(
         true => repository.read_blobs(blobs, PREFETCH),
         false => repository.read_blobs_unhashed(blobs, PREFETCH),
     };
+    let way = &Way { binary: way.binary.filter(|_| unit.mask.is_none()), ..*way };
     let mut copy = client.copy_in(&way.sql()).await.map_err(LoadError::Server)?;
     let mut digester = RowDigester::new();
+    let mut masked = unit.mask.as_deref().map(MaskedRows::new);
     let mut binary = way.binary.map(|columns| BinaryRows::new(columns.to_vec()));
     let mut tail = EndMarker::new(unit.whole);
     let problem = 'blobs: loop {
@@ -234,12 +245,16 @@ async fn stream(
             Some(Ok(blob)) => {
                 for part in tail.pass(&blob) {
                     digester.update(part);
-                    let sent = match &mut binary {
-                        None => part,
-                        Some(rows) => match rows.push(part) {
-                            Ok(rows) => rows,
-                            Err(error) => break 'blobs Some(error.into()),
-                        },
+                    let sent = match (&mut binary, &mut masked) {
+                        (Some(rows), _) => rows.push(part).map_err(LoadError::from),
+                        (None, Some(rows)) => {
+                            rows.push(part).map_err(|error| LoadError::Different(error.to_string()))
+                        }
+                        (None, None) => Ok(part),
+                    };
+                    let sent = match sent {
+                        Ok(sent) => sent,
+                        Err(error) => break 'blobs Some(error),
                     };
                     copy.write(sent).await.map_err(LoadError::Server)?;
                     progress(part.len() as u64);
@@ -345,7 +360,7 @@ mod tests {
     fn ranges_are_joined_to_units_and_must_add_up() {
         let total = Digest { rows: 4, bytes: 40 << 20, sum: 20 };
         let good = [range(0, 2, 8 << 20), range(2, 0, 0), range(2, 3, 8 << 20), range(5, 1, 24 << 20)];
-        let units = units(total, 7, Some(&good));
+        let units = units(total, 7, Some(&good), None);
         assert_eq!(units.iter().map(|u| u.blobs.clone()).collect::<Vec<_>>(), [0..5, 5..6]);
         assert!(units.iter().all(|u| !u.whole));
     }
@@ -360,8 +375,11 @@ mod tests {
             &[range(0, 2, 10), range(2, u64::MAX, 10)],
         ];
         for bad in cases {
-            assert_eq!(units(total, 5, Some(bad)), [Unit { blobs: 0..5, expected: total, whole: true }]);
+            assert_eq!(
+                units(total, 5, Some(bad), None),
+                [Unit { blobs: 0..5, expected: total, whole: true, mask: None }]
+            );
         }
-        assert!(units(total, 5, None)[0].whole);
+        assert!(units(total, 5, None, None)[0].whole);
     }
 }

@@ -209,6 +209,7 @@ fn table(
     // a table had.
     let own = !via_root && stored.extension.is_none() && load.is_none();
     let index = index.map(Vec::as_slice).filter(|_| own);
+    let mask = contents.masks.as_ref().and_then(|masks| masks.for_file(&stored.file));
     Action::Table(Table {
         copy_sql: copy_sql.trim_end().trim_end_matches(';').to_owned(),
         relation: copy.relation,
@@ -216,7 +217,7 @@ fn table(
         fresh: fresh && own && stored.bytes >= rows::WORTH_FREEZING,
         load,
         columns: copy.columns,
-        units: if stored.rows == 0 { Vec::new() } else { rows::units(total, blobs.len(), index) },
+        units: if stored.rows == 0 { Vec::new() } else { rows::units(total, blobs.len(), index, mask) },
         blobs: blobs.to_vec(),
     })
 }

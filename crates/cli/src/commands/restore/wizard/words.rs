@@ -96,6 +96,9 @@ pub(super) fn line(command: &Restore, target: &ConnectOptions) -> String {
     if let Some(conflict) = &command.on_conflict {
         words.extend(["--on-conflict".to_owned(), name(conflict)]);
     }
+    if let Some(file) = command.mask.file() {
+        words.extend(["--mask".to_owned(), file.display().to_string()]);
+    }
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
