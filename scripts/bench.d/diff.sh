@@ -2,14 +2,13 @@
 # Two snapshots that differ in the latest hundredth of the rows: telling them apart, beside reading both.
 
 measure_diff() {
-    local repo=$work/repo snapshots first second
+    local repo=$work/repo first second
     rm -rf "$repo"
     "$basekeep" init --repo "$repo" --quiet
     "$basekeep" backup "$(conninfo bench)" --repo "$repo" --quiet --no-progress
     change_one_percent
     "$basekeep" backup "$(conninfo bench)" --repo "$repo" --quiet --no-progress
-    mapfile -t snapshots < <("$basekeep" list --repo "$repo" --json | grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4)
-    first=${snapshots[0]} second=${snapshots[1]}
+    read -r first second < <("$basekeep" list --repo "$repo" --json | grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4 | tr '\n' ' ')
     for ((round = 1; round <= rounds; round++)); do
         echo "bench: diff, round $round of $rounds" >&2
         measure diff_snapshots "" "$basekeep" diff "$first" "$second" --repo "$repo" --quiet --no-progress

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use basekeep_repository::{Repository, Snapshot};
 use jiff::Timestamp;
 
+use crate::restore;
 use crate::stored::columns::Columns;
 use crate::stored::manifest::{self, Manifest};
 use crate::stored::{path, proof};
@@ -128,7 +129,8 @@ fn proofs(snapshots: &[Snapshot]) -> HashMap<String, bool> {
     results
 }
 
-/// The snapshot for an id prefix or `latest` (the newest, of `source` if given). Names what exists when nothing fits.
+/// The snapshot for an id prefix or `latest` (the newest, of `source` if given; without one, what a restore that clears backed
+/// up first is not meant). Names what exists when nothing fits.
 pub async fn find(
     repository: &Repository,
     wanted: &str,
@@ -138,7 +140,9 @@ pub async fn find(
     let backups = || all.iter().filter(|s| !is_proof(s));
     let of_source = || backups().filter(|s| source.is_none_or(|name| s.hostname == name));
     if wanted == "latest" {
-        return of_source().next_back().cloned().ok_or_else(|| none_at_all(backups(), source));
+        let is_meant =
+            |s: &&Snapshot| source.is_some() || !s.tags.iter().any(|tag| tag == restore::SAFETY_TAG);
+        return of_source().rfind(is_meant).cloned().ok_or_else(|| none_at_all(backups(), source));
     }
     let fits: Vec<&Snapshot> = of_source().filter(|s| s.id.to_string().starts_with(wanted)).collect();
     match fits[..] {

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 use basekeep_archive::{Archive, Entry};
 
 pub use self::part::Part;
+pub(crate) use self::tree::Tree;
 use crate::EngineError;
 use crate::stored::manifest::{Manifest, Table};
 

@@ -4,6 +4,8 @@ mod failures;
 mod fast;
 mod interrupts;
 mod left_alone;
+mod names;
+mod parts;
 mod round_trip;
 mod supabase;
 mod supabase_complaints;

@@ -1,16 +1,23 @@
 //! `basekeep restore`: a snapshot back into a database.
 
+mod changes;
 mod checklist;
 mod files;
 mod project;
 mod wizard;
 
+use std::path::PathBuf;
+
 use basekeep_engine::postgres::ConnectOptions;
-use basekeep_engine::restore::{self, FailedObject, OnConflict, RestoreOptions, RestorePlan, RestoreReport};
+use basekeep_engine::restore::{
+    self, FailedObject, OnConflict, Rename, RestoreOptions, RestorePlan, RestoreReport, RowCondition,
+};
+use basekeep_engine::selection::Part;
 use basekeep_engine::{EngineError, Repository, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::changes::ChangeDocument;
 use self::checklist::Checklist;
 use crate::arguments::mask::{self, MaskArguments, MaskDocument};
 use crate::arguments::selection::SelectionArguments;
@@ -21,7 +28,7 @@ use crate::output::table::{Align, Table, clean};
 use crate::output::{JSON_VERSION, units};
 use crate::{confirm, progress};
 
-/// Restore a snapshot into an empty or new database, or into a Supabase project
+/// Restore a snapshot or a part of it into an empty, a new or a live database, or into a Supabase project
 #[derive(Debug, Clone, Args)]
 #[command(
     after_long_help = "The plan is printed and the target's database name is asked for, unless --yes is given. \
@@ -54,6 +61,33 @@ pub(crate) struct Restore {
     /// What the target may hold already
     #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Empty)]
     mode: Mode,
+    /// Only the rows of this table for which the condition is true, such as 'public.orders: customer_id = 7'; alone, it means
+    /// these rows and nothing else. Several times for several tables
+    #[arg(long = "where", value_name = "TABLE: SQL", help_heading = "What part of the snapshot")]
+    conditions: Vec<String>,
+    /// Restore a schema under another name, as old=new. Several times for several
+    #[arg(long, value_name = "OLD=NEW", help_heading = "What part of the snapshot")]
+    rename_schema: Vec<String>,
+    /// Restore a table under another name, as schema.old=schema.new. Several times for several
+    #[arg(long, value_name = "OLD=NEW", help_heading = "What part of the snapshot")]
+    rename_table: Vec<String>,
+    /// Restore everything that is selected into this schema, which is made if it is not there
+    #[arg(
+        long,
+        value_name = "SCHEMA",
+        conflicts_with = "rename_schema",
+        help_heading = "What part of the snapshot"
+    )]
+    into_schema: Option<String>,
+    /// With --mode clear: do not back the target up into the same repository first
+    #[arg(long)]
+    no_safety_backup: bool,
+    /// With --mode merge or clear: leave rows out that break a constraint of the target, and write them to --rejects
+    #[arg(long, requires = "rejects")]
+    load_what_fits: bool,
+    /// The folder for rows that do not fit: a CSV file for each table, with the reason
+    #[arg(long, value_name = "DIR", requires = "load_what_fits")]
+    rejects: Option<PathBuf>,
     /// With --mode merge: what happens to a row whose key the target has with other values [default: keep]
     #[arg(long, value_name = "HOW", value_enum)]
     on_conflict: Option<Conflict>,
@@ -108,6 +142,8 @@ enum Mode {
     Empty,
     /// Definitions and rows: the snapshot's are put in beside them
     Merge,
+    /// Definitions and rows: what is restored takes their place, after a backup of the target
+    Clear,
 }
 
 /// Whose row stays.
@@ -129,6 +165,7 @@ struct PlanDocument<'a> {
     summary: &'a [String],
     objects: Vec<CountDocument<'a>>,
     tables: Vec<TableDocument<'a>>,
+    changes: Vec<ChangeDocument<'a>>,
     roles: &'a [String],
     masks: Option<MaskDocument<'a>>,
     equal: u64,
@@ -160,6 +197,9 @@ struct Document<'a> {
     rows: u64,
     unchanged: u64,
     conflicting: u64,
+    rejected: u64,
+    merged: Vec<changes::MergedDocument<'a>>,
+    safety_snapshot: Option<&'a str>,
     bytes: u64,
     large_objects: u64,
     /// Storage files that were sent, their bytes, and files that were there already.
@@ -243,7 +283,8 @@ async fn into(
     if command.project.alone() {
         return project::alone(command, context, repository, &snapshot).await;
     }
-    let options = RestoreOptions { mask: command.mask.rules(context)?, ..options(command, target.clone()) };
+    let options = RestoreOptions { mask: command.mask.rules(context)?, ..options(command, target.clone())? };
+    let partial = !options.selection.is_everything() || !options.conditions.is_empty();
     let plan = context.interrupt.guard(restore::plan(repository, &snapshot, &options)).await?;
     let id = snapshot.id.to_string();
 
@@ -258,7 +299,8 @@ async fn into(
             snapshot.hostname,
             units::time(snapshot.time),
         );
-        let text = plan_text(&title, &plan, command.dry_run || context.output.verbose);
+        let in_full = command.dry_run || context.output.verbose;
+        let text = plan_text(&title, &plan, in_full, partial || command.mode != Mode::Empty);
         match command.dry_run {
             true => context.output.data(&text)?,
             false => context.output.line(text.trim_end()),
@@ -284,13 +326,31 @@ async fn into(
     }
     let lost = plan.lost.clone();
     let mut report = restore::execute(repository, plan, context.observer(), &context.interrupt).await?;
-    files::after(command, context, repository, &snapshot, &mut report).await?;
-    let checklist = Checklist::of(!command.no_check, repository, &snapshot, &target, context).await;
+    let selection = &options.selection;
+    if !partial || selection.parts.contains(&Part::Files) {
+        files::after(command, context, repository, &snapshot, &mut report).await?;
+    }
+    // The checklist is about a whole project.
+    let checklist =
+        Checklist::of(!command.no_check && !partial, repository, &snapshot, &target, context).await;
     tell(context, &report, &checklist, &lost, &id, &target)
 }
 
-fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
-    RestoreOptions {
+fn options(command: &Restore, target: ConnectOptions) -> Result<RestoreOptions, EngineError> {
+    let conditions = command.conditions.iter().map(|text| text.parse::<RowCondition>());
+    if command.load_what_fits && command.mode == Mode::Empty {
+        return Err(EngineError::usage("--load-what-fits has a meaning only with --mode merge or clear")
+            .hint("tables that a restore makes get their constraints after the rows"));
+    }
+    let mut rename = Rename { into_schema: command.into_schema.clone(), ..Rename::default() };
+    command.rename_schema.iter().try_for_each(|text| rename.schema(text))?;
+    command.rename_table.iter().try_for_each(|text| rename.table(text))?;
+    Ok(RestoreOptions {
+        rename,
+        selection: command.selection.selection(),
+        conditions: conditions.collect::<Result<_, _>>()?,
+        no_safety_backup: command.no_safety_backup,
+        rejects: command.rejects.clone(),
         create_database: command.create_database,
         owner: !command.no_owner,
         privileges: !command.no_privileges,
@@ -300,6 +360,7 @@ fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
         mode: match (command.resume, command.mode) {
             (true, _) => restore::Mode::Resume,
             (false, Mode::Empty) => restore::Mode::Empty,
+            (false, Mode::Clear) => restore::Mode::Clear,
             (false, Mode::Merge) => {
                 restore::Mode::Merge(match command.on_conflict.unwrap_or(Conflict::Keep) {
                     Conflict::Keep => OnConflict::Keep,
@@ -312,7 +373,7 @@ fn options(command: &Restore, target: ConnectOptions) -> RestoreOptions {
         enable_cron: command.enable_cron,
         enable_webhooks: command.enable_webhooks,
         ..RestoreOptions::new(target)
-    }
+    })
 }
 
 fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -> PlanDocument<'a> {
@@ -325,6 +386,7 @@ fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -
         summary: &plan.summary,
         objects: plan.objects.iter().map(|(kind, count)| CountDocument { kind, count: *count }).collect(),
         tables: tables.collect(),
+        changes: changes::documents(&plan.changes),
         roles: &plan.roles,
         masks: plan.masks.as_ref().map(MaskDocument::of),
         equal: plan.equal,
@@ -335,7 +397,7 @@ fn plan_document<'a>(plan: &'a RestorePlan, id: &str, target: &ConnectOptions) -
     }
 }
 
-fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
+fn plan_text(title: &str, plan: &RestorePlan, in_full: bool, with_changes: bool) -> String {
     let mut text = format!("{title}\n");
     for line in &plan.summary {
         text += &format!("  {}\n", clean(line));
@@ -349,7 +411,9 @@ fn plan_text(title: &str, plan: &RestorePlan, in_full: bool) -> String {
     if let Some(masks) = plan.masks.as_ref().filter(|_| in_full) {
         text += &mask::text(masks);
     }
-    if in_full && !plan.tables.is_empty() {
+    if with_changes {
+        text += &changes::text(&plan.changes, in_full);
+    } else if in_full && !plan.tables.is_empty() {
         let mut table = Table::new(&[("table", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);
         for (name, rows, bytes) in &plan.tables {
             table.row([name.clone(), units::count(*rows), units::bytes(*bytes)]);
@@ -368,7 +432,7 @@ fn tell(
     id: &str,
     target: &ConnectOptions,
 ) -> Result<Exit, EngineError> {
-    let whole = report.failed.is_empty() && lost.is_empty();
+    let whole = report.failed.is_empty() && lost.is_empty() && report.rejected == 0;
     let exit = checklist.exit(if whole { Exit::Done } else { Exit::Incomplete });
     let output = &context.output;
     if output.json {
@@ -401,6 +465,9 @@ fn document<'a>(
         rows: report.rows,
         unchanged: report.unchanged,
         conflicting: report.conflicting,
+        rejected: report.rejected,
+        merged: changes::merged(&report.merged),
+        safety_snapshot: report.safety_snapshot.as_deref(),
         bytes: report.bytes,
         large_objects: report.large_objects,
         files: report.files,
@@ -457,6 +524,13 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions, verbose: b
             "{} were there already, {} with other values\n",
             units::counted(report.unchanged + report.conflicting, "row", "rows"),
             units::count(report.conflicting)
+        );
+    }
+    text += &changes::merged_text(&report.merged);
+    if report.rejected > 0 {
+        text += &format!(
+            "{} did not fit and were left out: --rejects has them\n",
+            units::counted(report.rejected, "row", "rows")
         );
     }
     text += &format!(

@@ -11,7 +11,7 @@ use super::definitions::reason;
 use super::project;
 use super::reconcile::Reconciled;
 use super::run::Run;
-use super::{FailedObject, RestoreOptions};
+use super::{FailedObject, Mode, RestoreOptions};
 use crate::EngineError;
 
 /// What to look at.
@@ -40,6 +40,8 @@ impl After {
             .manifest
             .tables
             .iter()
+            // Groups look at their keys before they commit.
+            .filter(|_| matches!(options.mode, Mode::Empty | Mode::Resume))
             .filter(|table| found.loads.contains_key(&table.dump_id))
             .map(|table| (table.schema.clone(), table.name.clone()))
             .collect();

@@ -1,13 +1,16 @@
 //! What a snapshot holds, read before a restore: archive, manifest, globals, range index, and where each data file's blobs are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use basekeep_archive::Archive;
+use basekeep_archive::{Archive, Entry};
 use basekeep_repository::{BlobId, Repository, Snapshot};
+use basekeep_supabase::objects;
+
+use crate::selection::Selected;
 
 use crate::mask::Masks;
 use crate::stored::globals::Globals;
-use crate::stored::manifest::Manifest;
+use crate::stored::manifest::{LargeObjects, Manifest, Sequence};
 use crate::stored::{path, ranges};
 use crate::{EngineError, ResultExt, listing};
 
@@ -30,6 +33,8 @@ pub(crate) struct Contents {
     files: HashMap<String, Vec<BlobId>>,
     /// What rows are changed by on their way.
     pub(crate) masks: Option<Masks>,
+    /// Whether the snapshot is of a Supabase project.
+    pub(super) of_project: bool,
 }
 
 impl Contents {
@@ -51,7 +56,31 @@ impl Contents {
             Ok(None) => Err(format!("there is no file '{}'", path::RANGES)),
             Err(error) => Err(error.to_string()),
         };
-        Ok(Self { archive, manifest, globals, ranges, files, masks: None })
+        let of_project = objects::is_of_project(&archive);
+        Ok(Self { archive, manifest, globals, ranges, files, masks: None, of_project })
+    }
+
+    /// Forgets all that is not selected: entries, tables, sequences, large objects. Roles and settings stay.
+    pub(super) fn narrow(&mut self, selected: &Selected) {
+        let is_setting =
+            |entry: &Entry| matches!(entry.desc.as_slice(), b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH");
+        self.archive.entries.retain(|entry| is_setting(entry) || selected.contains(entry));
+        self.manifest.tables.retain(|table| selected.entries.contains(&table.dump_id));
+        let entries = &self.archive.entries;
+        let positions: HashSet<(String, String)> = entries
+            .iter()
+            .filter(|entry| entry.desc == "SEQUENCE SET")
+            .map(|entry| {
+                let text = |bytes: &Option<bstr::BString>| bytes.as_ref().map(ToString::to_string);
+                (text(&entry.namespace).unwrap_or_default(), text(&entry.tag).unwrap_or_default())
+            })
+            .collect();
+        let is_set =
+            |sequence: &Sequence| positions.contains(&(sequence.schema.clone(), sequence.name.clone()));
+        self.manifest.sequences.retain(is_set);
+        if !entries.iter().any(|entry| entry.desc == "BLOBS") {
+            self.manifest.large_objects = LargeObjects::default();
+        }
     }
 
     /// The blobs of a file in the archive's folder.

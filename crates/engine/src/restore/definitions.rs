@@ -60,7 +60,7 @@ async fn send_batch(run: &Run, client: &mut Client, batch: &[usize]) -> Result<(
             run.outcomes.failed(n, &run.steps[n], reason.clone());
             false
         }
-        Action::Sql(_) | Action::Table(_) | Action::LargeObjects(_) => true,
+        Action::Sql(_) | Action::Table(_) | Action::LargeObjects(_) | Action::Group(_) => true,
     };
     let batch: Vec<usize> = batch.iter().filter(possible).copied().collect();
     let text: String =
@@ -140,7 +140,7 @@ pub(super) fn reason(error: &Error) -> String {
 fn statements(step: &Step) -> &[Statement] {
     match &step.action {
         Action::Sql(statements) => statements,
-        Action::Table(_) | Action::LargeObjects(_) | Action::Impossible(_) => &[],
+        Action::Table(_) | Action::LargeObjects(_) | Action::Group(_) | Action::Impossible(_) => &[],
     }
 }
 

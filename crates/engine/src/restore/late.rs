@@ -11,6 +11,7 @@ use super::contents::Contents;
 use super::definitions::reason;
 use super::run::Run;
 use super::{RestoreOptions, reconcile::Reconciled};
+use crate::selection::{Part, Selected};
 use crate::stored::supabase::{CronJob, Queue, VaultSecret, read_cron, read_queues, read_vault};
 use crate::{EngineError, ResultExt, listing};
 
@@ -48,15 +49,25 @@ impl Late {
         contents: &Contents,
         found: &Reconciled,
         options: &RestoreOptions,
+        selected: &Selected,
     ) -> Result<Self, EngineError> {
         let mut late = Self {
             enable_cron: options.enable_cron,
             source: contents.manifest.server.database.clone(),
             ..Self::default()
         };
-        late.secrets = read_vault(repository, snapshot).await?.map(|vault| vault.secrets).unwrap_or_default();
-        late.jobs = read_cron(repository, snapshot).await?.map(|cron| cron.jobs).unwrap_or_default();
-        for queue in read_queues(repository, snapshot).await?.map(|all| all.queues).unwrap_or_default() {
+        if selected.has(Part::Encryption) {
+            late.secrets =
+                read_vault(repository, snapshot).await?.map(|vault| vault.secrets).unwrap_or_default();
+        }
+        if selected.has(Part::Cron) {
+            late.jobs = read_cron(repository, snapshot).await?.map(|cron| cron.jobs).unwrap_or_default();
+        }
+        let queues = match selected.has(Part::Data) {
+            true => read_queues(repository, snapshot).await?.map(|all| all.queues).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        for queue in queues {
             let mut messages = Vec::new();
             for table in &queue.tables {
                 let Some(file) = &table.file else { continue };

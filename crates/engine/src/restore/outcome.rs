@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::group::Group;
 use super::merge::Merged;
 use super::schedule::{Need, State};
-use super::work::Step;
-use super::{FailedObject, RestoreReport};
+use super::work::{Action, Step};
+use super::{FailedObject, MergedTable, RestoreReport};
 use crate::{Event, Observer};
 
 /// Collects outcomes from all connections.
@@ -57,6 +58,26 @@ impl Outcomes {
         self.lost(step.name.clone(), reason, false);
     }
 
+    /// Takes note of a group of which nothing was done: who is at fault, and who was put back because of that.
+    pub(super) fn group_failed(&self, index: usize, group: &Group, at_fault: Option<usize>, reason: &str) {
+        self.inner().states[index] = State::Failed;
+        let told = |n: &usize| at_fault == Some(*n) || matches!(group.members[*n].action, Action::Table(_));
+        let mut members: Vec<usize> = (0..group.members.len()).filter(told).collect();
+        if members.is_empty() {
+            members = (0..group.members.len()).collect();
+        }
+        let cause = at_fault.map(|n| group.members[n].name.clone());
+        for n in members {
+            let name = group.members[n].name.clone();
+            match &cause {
+                Some(cause) if at_fault != Some(n) => {
+                    self.lost(name, format!("left as it was, since {cause} failed"), true);
+                }
+                _ => self.lost(name, reason.to_owned(), false),
+            }
+        }
+    }
+
     /// Takes note of a step that was not tried because `cause` did not succeed.
     pub(super) fn skipped(&self, index: usize, step: &Step, cause: usize, steps: &[Step]) {
         self.inner().states[index] = State::Skipped(cause);
@@ -100,10 +121,14 @@ impl Outcomes {
     }
 
     /// Takes note of rows that were put in beside others.
-    pub(super) fn merged(&self, merged: Merged) {
+    pub(super) fn merged(&self, object: &str, merged: Merged) {
         let report = &mut self.inner().report;
-        report.unchanged += merged.unchanged;
-        report.conflicting += merged.conflicting;
+        let Merged { inserted, updated, unchanged, conflicting, rejected } = merged;
+        report.unchanged += unchanged;
+        report.conflicting += conflicting + updated;
+        report.rejected += rejected;
+        let object = object.to_owned();
+        report.merged.push(MergedTable { object, inserted, updated, unchanged, conflicting, rejected });
     }
 
     /// How many objects did not come back so far.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::definitions::{reason, run_step};
+use super::group::Group;
 use super::reconcile::Load;
 use super::rows::Way;
 use super::run::Run;
@@ -32,6 +33,8 @@ struct Shared {
     schedule: Mutex<Schedule>,
     /// Reasons of units that failed, until the task is over.
     reasons: Mutex<HashMap<usize, String>>,
+    /// Of groups that failed, the member at fault.
+    at_fault: Mutex<HashMap<usize, usize>>,
     changed: Notify,
     /// Connections that still work.
     alive: AtomicUsize,
@@ -57,6 +60,7 @@ pub(super) async fn run(run: &Arc<Run>, client: Client) -> Result<(), EngineErro
         step_of,
         schedule: Mutex::new(schedule),
         reasons: Mutex::default(),
+        at_fault: Mutex::default(),
         changed: Notify::new(),
         alive: AtomicUsize::new(workers),
         rows_open: AtomicUsize::new(loads.len()),
@@ -129,7 +133,7 @@ fn schedule(run: &Run) -> (Vec<usize>, Schedule, Vec<usize>) {
                 units: match &step.action {
                     Action::Table(Table { load: Some(Load::Merge(_)), .. }) => 1,
                     Action::Table(table) => table.units.len().max(1),
-                    Action::Sql(_) | Action::LargeObjects(_) | Action::Impossible(_) => 1,
+                    Action::Sql(_) | Action::LargeObjects(_) | Action::Group(_) | Action::Impossible(_) => 1,
                 },
             }
         })
@@ -140,7 +144,7 @@ fn schedule(run: &Run) -> (Vec<usize>, Schedule, Vec<usize>) {
 
 /// Whether a step loads rows or large objects.
 fn is_load(step: &Step) -> bool {
-    matches!(step.action, Action::Table(_) | Action::LargeObjects(_))
+    matches!(step.action, Action::Table(_) | Action::LargeObjects(_) | Action::Group(_))
 }
 
 async fn worker(shared: Arc<Shared>, client: Option<Client>) {
@@ -235,12 +239,13 @@ impl Shared {
             Action::LargeObjects(objects) => large_objects::write(&run.repository, client, objects)
                 .await
                 .map_err(|error| Failure { lost: error.is_lost(), reason: error.to_string() }),
+            Action::Group(group) => self.group(client, task, group).await,
             Action::Table(table @ Table { load: Some(load), .. }) => {
                 // Its triggers are there already, and foreign keys may lead to rows that come later.
                 client.execute(QUIET).await.map_err(|error| Failure::of(&error))?;
                 let result = match load {
-                    Load::Merge(on_conflict) => self.merge(client, table, *on_conflict).await,
-                    Load::AtOnce => self.rows(client, task, table, unit).await,
+                    Load::Merge(on_conflict) => self.merge(client, step, table, *on_conflict).await,
+                    Load::AtOnce | Load::Replace => self.rows(client, task, table, unit).await,
                 };
                 if client.is_usable() {
                     client.execute(AGAIN).await.map_err(|error| Failure::of(&error))?;
@@ -262,7 +267,12 @@ impl Shared {
         // A connection that is lost is noticed again, and replaced, by what follows.
         let columns =
             rows::binary_columns(client, &table.relation, &table.columns, table.bytes()).await.ok().flatten();
-        let way = Way { binary: columns.as_deref(), hashed: false, ..Way::plain(&table.copy_sql) };
+        let way = Way {
+            binary: columns.as_deref(),
+            hashed: false,
+            condition: table.condition.as_deref(),
+            ..Way::plain(&table.copy_sql)
+        };
         self.rows_in(way, client, task, table, unit).await
     }
 
@@ -283,10 +293,10 @@ impl Shared {
             }
             let loaded = rows::load(&run.repository, client, &way, &table.blobs, unit, &run.counters).await;
             let error = match loaded {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 // If it is the rows, the server says so again.
                 Err(error) if !way.hashed && error.may_go_plain() => {
-                    way = Way::plain(&table.copy_sql);
+                    way = Way { condition: table.condition.as_deref(), ..Way::plain(&table.copy_sql) };
                     continue;
                 }
                 // The end was not sent, so the server has nothing of it.
@@ -308,25 +318,59 @@ impl Shared {
         }
     }
 
+    /// Several steps in one transaction.
+    async fn group(&self, client: &mut Client, task: usize, group: &Group) -> Result<(), Failure> {
+        match group.run(&self.run, client).await {
+            Ok(counts) => {
+                for (member, merged) in counts {
+                    self.run.outcomes.merged(&group.members[member].name, merged);
+                }
+                Ok(())
+            }
+            Err(failed) => {
+                if let Some(member) = failed.member {
+                    let mut at_fault = self.at_fault.lock().unwrap_or_else(PoisonError::into_inner);
+                    at_fault.insert(task, member);
+                }
+                Err(Failure { reason: failed.reason, lost: failed.lost })
+            }
+        }
+    }
+
+    /// The rows of one table beside those that it has, in a transaction of their own.
     async fn merge(
         &self,
         client: &mut Client,
+        step: &Step,
         table: &Table,
         on_conflict: OnConflict,
     ) -> Result<(), Failure> {
         let run = &self.run;
-        match merge::merge(&run.repository, client, table, on_conflict, &run.counters).await {
-            Ok(merged) => {
-                merged.correct(&run.counters);
-                run.outcomes.merged(merged);
-                Ok(())
+        let mut loaded = 0;
+        let mut result = client.execute("BEGIN").await.map_err(rows::LoadError::Server);
+        let mut merged = merge::Merged::default();
+        if result.is_ok() {
+            result = async {
+                loaded = merge::stage(&run.repository, client, table, &run.counters).await?;
+                merged = merge::put_in(client, table, on_conflict).await?;
+                client.execute("COMMIT").await.map_err(|error| match is_lost(&error) {
+                    true => rows::LoadError::Unknown(error),
+                    false => rows::LoadError::Server(error),
+                })
             }
-            Err(error) => {
-                let lost =
-                    matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
-                Err(Failure { reason: error.to_string(), lost })
-            }
+            .await;
         }
+        let Err(error) = result else {
+            merged.correct(&run.counters);
+            run.outcomes.merged(&step.name, merged);
+            return Ok(());
+        };
+        run.counters.rows.fetch_sub(loaded, Relaxed);
+        if client.is_usable() {
+            client.execute("ROLLBACK").await.map_err(|error| Failure::of(&error))?;
+        }
+        let lost = matches!(&error, rows::LoadError::Server(e) | rows::LoadError::Unknown(e) if is_lost(e));
+        Err(Failure { reason: error.to_string(), lost })
     }
 
     async fn report(&self, client: &mut Client, task: usize, units: usize, result: Result<(), Failure>) {
@@ -377,6 +421,10 @@ impl Shared {
         let index = self.step_of[task];
         let reason = self.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
         let reason = reason.unwrap_or_else(|| "the target could not be reached any more".into());
+        if let Action::Group(group) = &self.run.steps[index].action {
+            let at_fault = self.at_fault.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+            return self.run.outcomes.group_failed(index, group, at_fault, &reason);
+        }
         self.run.outcomes.failed(index, &self.run.steps[index], reason);
     }
 

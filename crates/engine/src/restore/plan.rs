@@ -9,19 +9,24 @@ use basekeep_supabase::objects;
 use basekeep_supabase::platform::is_platform_role;
 
 use super::after::After;
+use super::changes;
+use super::conditions;
 use super::contents::Contents;
 use super::database::{DatabaseOptions, same_locale};
 use super::late::Late;
+use super::narrow::{self, Needs};
 use super::project::{self, Held};
 use super::reconcile::{self, Reconciled};
+use super::safety::Safety;
 use super::target::{self, Target};
 use super::work::{Action, Stage, Step, Work};
-use super::{Mode, RestoreOptions, RestorePlan, roles, steps};
-use crate::EngineError;
+use super::{Change, Mode, RestoreOptions, RestorePlan, grouping, rename, roles, steps, validate};
 use crate::mask::Masks;
 use crate::repair::REPAIRED;
+use crate::selection::Part;
 use crate::stored::globals::Globals;
 use crate::stored::manifest::Manifest;
+use crate::{EngineError, listing};
 
 /// More connections than this do not help one restore.
 const MOST_JOBS: usize = 8;
@@ -48,12 +53,42 @@ pub(crate) async fn make(
     if let Some(rules) = &options.mask {
         contents.masks = Some(Masks::prepare(rules, repository, snapshot, &contents).await?);
     }
+    let options = &conditions::with_tables(options);
+    let selected = options.selection.apply(&contents.archive)?;
+    let partial = narrow::is_partial(options);
+    let conditions = conditions::by_entry(&options.conditions, &contents, &selected)?;
+    let mut needs = partial.then(|| Needs::of(&contents.archive, &selected));
+    if partial {
+        contents.narrow(&selected);
+    }
     let mut client = target::connect(&options.target, options.create_database).await?;
     let target = Target::read(&mut client).await?;
-    let mut planner = Planner { contents: &mut contents, target: &target, options, warnings: Vec::new() };
+    let mut warnings = Vec::new();
+    if !options.rename.is_empty() {
+        let schemas = match options.create_database {
+            true => ["public".to_owned()].into(),
+            false => narrow::schemas(&mut client).await?,
+        };
+        let renamed = rename::apply(&mut contents, &options.rename, &schemas, &target.user)?;
+        warnings.extend(renamed);
+        if let Some(needs) = &mut needs {
+            let rename = &options.rename;
+            needs.without_schemas(&|name| {
+                rename.into_schema.is_some() || rename.schemas.iter().any(|(old, _)| old == name)
+            });
+        }
+    }
+    let mut planner = Planner { contents: &mut contents, target: &target, options, warnings };
     planner.check_version()?;
     let create = planner.database(&mut client).await?;
     let held = if create.is_some() { None } else { planner.held(&mut client).await? };
+    let wants_roles = partial && selected.has(Part::Roles);
+    let missing = planner.roles(if wants_roles { Roles::All } else { wanted }, held.as_ref());
+    if let Some(needs) = needs {
+        let bare = !options.selection.with_dependencies && !wants_roles;
+        let lacking: Vec<&str> = if bare { missing.iter().map(String::as_str).collect() } else { Vec::new() };
+        needs.check(&mut client, held.as_ref(), &lacking).await?;
+    }
     planner.keep_known_tablespaces();
     planner.extensions(held.as_ref());
     let archive_options = archive::RestoreOptions {
@@ -63,13 +98,22 @@ pub(crate) async fn make(
         ..archive::RestoreOptions::default()
     };
     let reconciled = match &held {
-        Some(held) => Some(planner.reconcile(&mut client, held, &archive_options).await?),
+        Some(held) => {
+            let found = planner.reconcile(&mut client, held, &archive_options).await?;
+            if let Some(columns) = listing::columns(repository, snapshot).await? {
+                let types = validate::types(&mut client, planner.contents, &columns, &found).await?;
+                planner.warnings.extend(types);
+            }
+            Some(found)
+        }
         None => None,
     };
     client.close().await;
-    let missing = planner.roles(wanted, held.as_ref());
+    if let Some(found) = reconciled.as_ref().filter(|_| partial && options.mode == Mode::Empty) {
+        narrow::refuse_present(&planner.contents.archive, &selected, found, options.target.database())?;
+    }
     let taken = reconciled.as_ref().map(|found| planner.memberships(&found.keep)).unwrap_or_default();
-    if let Some(held) = held.as_ref().filter(|held| held.is_project) {
+    if let Some(held) = held.as_ref().filter(|held| held.is_project && !partial) {
         planner.remind();
         planner.settings_left_alone(&held.globals);
     }
@@ -77,7 +121,7 @@ pub(crate) async fn make(
 
     let is_project = held.as_ref().is_some_and(|held| held.is_project);
     // A scratch server that is to prove something gets all of it, as it was.
-    let is_plain = wanted == Roles::Needed && !is_project && objects::is_of_project(&contents.archive);
+    let is_plain = wanted == Roles::Needed && !is_project && contents.of_project;
     let dispensable = if is_plain { dispensable(&contents.archive) } else { HashSet::new() };
     let steps = steps::make(
         repository,
@@ -89,8 +133,20 @@ pub(crate) async fn make(
         target.superuser,
     )
     .await?;
+    let mut steps = steps;
+    conditions::apply(&mut steps, conditions);
+    let changes = changes::of(&contents, &selected, &steps, reconciled.as_ref());
+    let steps = match (&reconciled, &held) {
+        (Some(found), Some(held)) if matches!(options.mode, Mode::Merge(_) | Mode::Clear) => {
+            let rejects = options.rejects.as_deref();
+            grouping::group(steps, &contents.archive, &held.archive, found, options.mode, rejects)
+        }
+        _ => steps,
+    };
     let late = match &reconciled {
-        Some(found) if is_project => Some(Late::read(repository, snapshot, &contents, found, options).await?),
+        Some(found) if is_project => {
+            Some(Late::read(repository, snapshot, &contents, found, options, &selected).await?)
+        }
         _ => None,
     };
     let (role_steps, database_steps) = match &contents.globals {
@@ -99,7 +155,11 @@ pub(crate) async fn make(
                 Some(held) => roles::beyond(globals, &held.globals, is_project),
                 None => globals.clone(),
             };
-            let globals = &if is_plain { roles::without_logins(globals) } else { globals.clone() };
+            let mut globals = if is_plain { roles::without_logins(globals) } else { globals.clone() };
+            if partial {
+                narrow::globals(&mut globals, &selected, &|role| missing.contains(role));
+            }
+            let globals = &globals;
             let there = |name: &str| target.roles.contains(name) || missing.contains(name);
             let name = options.target.database();
             let ours = create.is_some() || target.owns_database;
@@ -123,7 +183,9 @@ pub(crate) async fn make(
         true => Vec::new(),
         false => missing.iter().chain(&taken).filter(|role| !stays(role)).cloned().collect(),
     };
+    let clears = held.is_some() && options.mode == Mode::Clear && !options.no_safety_backup;
     let work = Work {
+        safety: clears.then(|| Safety::of(options)),
         target: options.target.clone(),
         create,
         setup: archive::session_setup(&contents.archive),
@@ -137,7 +199,7 @@ pub(crate) async fn make(
         after: reconciled.as_ref().and_then(|found| After::new(options, found, &contents, is_project)),
         late,
     };
-    Ok(describe(&contents, &target, missing, warnings, work, reconciled))
+    Ok(describe(&contents, &target, changes, missing, warnings, work, reconciled))
 }
 
 /// Dump ids of entries that only a project needs.
@@ -185,7 +247,9 @@ impl Planner<'_> {
         let name = self.options.target.database();
         if !self.options.create_database {
             let found = target::contents(client).await?;
-            let may_hold = self.options.mode != Mode::Empty || project::is_project(client).await?;
+            let may_hold = self.options.mode != Mode::Empty
+                || narrow::is_partial(self.options)
+                || project::is_project(client).await?;
             if !found.is_empty() && !may_hold {
                 return Err(EngineError::usage(format!(
                     "the database '{name}' is not empty: it has {}{}",
@@ -225,12 +289,13 @@ impl Planner<'_> {
 
     /// What the target's database holds, where that is allowed.
     async fn held(&mut self, client: &mut Client) -> Result<Option<Held>, EngineError> {
-        if target::contents(client).await?.is_empty() {
+        let partial = narrow::is_partial(self.options);
+        if !partial && target::contents(client).await?.is_empty() {
             return Ok(None);
         }
         let encoding = self.contents.archive.encoding().map(ToString::to_string);
         let held = Held::read(client, self.options, encoding).await?;
-        if self.options.mode == Mode::Empty {
+        if self.options.mode == Mode::Empty && !partial {
             reconcile::refuse_used(client, &held, self.options.target.database()).await?;
         }
         Ok(Some(held))
@@ -243,7 +308,7 @@ impl Planner<'_> {
         what: &archive::RestoreOptions,
     ) -> Result<Reconciled, EngineError> {
         let mut found =
-            reconcile::definitions(&mut self.contents.archive, held, self.target, self.options, what);
+            reconcile::definitions(&mut self.contents.archive, held, self.target, self.options, what)?;
         reconcile::rows(client, self.contents, held, self.options, &mut found).await?;
         self.warnings.append(&mut found.warnings);
         for extension in &self.contents.manifest.extensions {
@@ -379,11 +444,9 @@ impl Planner<'_> {
             }
         };
         // A project's roles are all its own, whatever refers to them: an application may log in as one.
-        let custom = globals
-            .roles
-            .iter()
-            .map(|role| role.name.clone())
-            .filter(|name| objects::is_of_project(&self.contents.archive) && !is_platform_role(name));
+        let custom = globals.roles.iter().map(|role| role.name.clone()).filter(|name| {
+            self.contents.of_project && !narrow::is_partial(self.options) && !is_platform_role(name)
+        });
         let needed: BTreeSet<String> = needed.into_iter().chain(custom).collect();
         let missing: BTreeSet<String> = needed
             .into_iter()
@@ -420,6 +483,7 @@ impl Planner<'_> {
 fn describe(
     contents: &Contents,
     target: &Target,
+    changes: Vec<Change>,
     roles: BTreeSet<String>,
     warnings: Vec<String>,
     work: Work,
@@ -439,6 +503,9 @@ fn describe(
         target.version_text,
         work.jobs
     )];
+    if work.safety.is_some() {
+        summary.push("back the target up into the same repository first".into());
+    }
     if work.create.is_some() {
         summary.push(format!("create the database '{}'", work.target.database()));
     }
@@ -493,6 +560,7 @@ fn describe(
         tables: tables.iter().map(|t| (format!("{}.{}", t.schema, t.name), t.rows, t.bytes)).collect(),
         roles: roles.into_iter().collect(),
         masks: contents.masks.as_ref().map(|masks| masks.plan().clone()),
+        changes,
         equal,
         differs,
         platform,

@@ -2,6 +2,7 @@
 //! (grants, comments), or left alone and told.
 
 mod grants;
+mod replace;
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,6 +13,7 @@ use basekeep_archive::{
 use basekeep_supabase::objects::{self, Belongs};
 use basekeep_supabase::platform::{is_platform_role, is_platform_schema};
 
+pub(super) use self::replace::Drop;
 pub(super) use self::rows::{Load, rows};
 use super::project::Held;
 use super::target::Target;
@@ -28,6 +30,16 @@ pub(super) struct Reconciled {
     pub(super) loads: HashMap<i32, Load>,
     /// Definitions that are there.
     pub(super) equal: u64,
+    /// Dump ids of what is there, the same or another.
+    pub(super) present: HashSet<i32>,
+    /// What is dropped first, in this order.
+    pub(super) drops: Vec<Drop>,
+    /// Dump ids of what the target has otherwise.
+    changed: HashSet<i32>,
+    /// Of these, those whose counterpart is to be dropped.
+    going: HashSet<i32>,
+    /// Dump ids of what is there and goes, as the snapshot has another one.
+    pub(super) replaced: HashSet<i32>,
     /// Left alone: the target's is another.
     pub(super) differs: Vec<(String, String)>,
     /// Pieces of the platform that the target lacks.
@@ -52,7 +64,7 @@ pub(super) fn definitions(
     target: &Target,
     options: &RestoreOptions,
     what: &What,
-) -> Reconciled {
+) -> Result<Reconciled, EngineError> {
     let whose = whose(archive, held);
     let mut result = Reconciled::default();
     adopt(archive, &whose, held, target, &mut result);
@@ -72,6 +84,10 @@ pub(super) fn definitions(
         if entry.desc != "ACL" && entry.desc != "DEFAULT ACL" {
             plan.object(index, entry, state, &mut result);
         }
+    }
+    if options.mode == Mode::Clear {
+        let going = std::mem::take(&mut result.going);
+        replace::decide(archive, held, &going, &mut result)?;
     }
     let parents: HashMap<i32, usize> =
         archive.entries.iter().enumerate().map(|(index, entry)| (entry.dump_id, index)).collect();
@@ -98,7 +114,7 @@ pub(super) fn definitions(
             grants::neutral(entry, &held.defaults, &target.user);
         }
     }
-    result
+    Ok(result)
 }
 
 /// Whose each entry is; on a target that is no project everything is the user's.
@@ -183,7 +199,10 @@ impl Decisions<'_> {
     ) {
         let about_extension = entry.tag.as_ref().is_some_and(|tag| tag.starts_with(b"EXTENSION "));
         match state {
-            None | Some(DifferenceKind::OnlyInB) => result.equal += 1,
+            None | Some(DifferenceKind::OnlyInB) => {
+                result.equal += 1;
+                result.present.insert(entry.dump_id);
+            }
             // An extension brings its comment along, and its owner is the platform.
             Some(_) if self.held.is_project && entry.desc == "COMMENT" && about_extension => {}
             Some(DifferenceKind::OnlyInA) if self.is_users(index) => self.create(entry, result),
@@ -199,8 +218,15 @@ impl Decisions<'_> {
                 if entry.desc == "COMMENT" && self.is_users(index) && self.may_change() =>
             {
                 result.keep.insert(entry.dump_id);
+                result.present.insert(entry.dump_id);
+                result.replaced.insert(entry.dump_id);
             }
-            Some(DifferenceKind::Changed { b, .. }) => self.changed(index, entry, b, result),
+            Some(DifferenceKind::Changed { b, .. }) => {
+                result.present.insert(entry.dump_id);
+                result.changed.insert(entry.dump_id);
+                let owner_alone = state.is_some_and(replace::is_owner_alone);
+                self.changed(index, entry, b, owner_alone, result);
+            }
         }
     }
 
@@ -226,7 +252,14 @@ impl Decisions<'_> {
         result.keep.insert(entry.dump_id);
     }
 
-    fn changed(&self, index: usize, entry: &mut Entry, held: &str, result: &mut Reconciled) {
+    fn changed(
+        &self,
+        index: usize,
+        entry: &mut Entry,
+        held: &str,
+        owner_alone: bool,
+        result: &mut Reconciled,
+    ) {
         let users = self.is_users(index);
         if users && objects::is_webhook(entry) && held.contains(" DISABLE TRIGGER ") {
             if self.options.enable_webhooks {
@@ -237,7 +270,23 @@ impl Decisions<'_> {
             }
             return;
         }
+        if users && self.options.mode == Mode::Clear {
+            if owner_alone {
+                // The statement that gives it to its owner is all that is left.
+                entry.defn = None;
+            } else if replace::can_go(entry) {
+                result.going.insert(entry.dump_id);
+                return;
+            } else if !replacing(entry) {
+                let reason = "the target has another one, which cannot be dropped to make it anew";
+                return result.differs.push((entry.display(), reason.into()));
+            }
+            result.replaced.insert(entry.dump_id);
+            result.keep.insert(entry.dump_id);
+            return;
+        }
         if users && self.options.replace && replacing(entry) {
+            result.replaced.insert(entry.dump_id);
             result.keep.insert(entry.dump_id);
             return;
         }

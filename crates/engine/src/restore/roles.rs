@@ -26,7 +26,12 @@ pub(super) fn needed(
     let known: BTreeSet<String> = globals.roles.iter().map(|role| role.name.clone()).collect();
     let mut needed = BTreeSet::new();
     for entry in &archive.entries {
-        if owner && let Some(name) = entry.owner.as_ref().and_then(|name| known.get(&*name.to_string())) {
+        // Rows belong to their table's owner, and need no role to be put in.
+        let rows = matches!(kind(entry), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA");
+        if owner
+            && !rows
+            && let Some(name) = entry.owner.as_ref().and_then(|name| known.get(&*name.to_string()))
+        {
             needed.insert(name.clone());
         }
         let names_roles = NAMING.iter().any(|kind| entry.desc == *kind)

@@ -42,8 +42,21 @@ pub(super) async fn run(
     let started = Instant::now();
     let name = work.target.database().to_owned();
     let created = work.create.is_some();
-    let Work { target, create, setup, roles, steps, database, borrowed, jobs, warnings, lost, after, late } =
-        work;
+    let Work {
+        target,
+        create,
+        setup,
+        roles,
+        steps,
+        database,
+        borrowed,
+        jobs,
+        warnings,
+        lost,
+        after,
+        late,
+        safety: _,
+    } = work;
     let run = Arc::new(Run {
         repository: repository.clone(),
         connections: Connections::new(target.clone(), &setup, jobs),
@@ -214,6 +227,11 @@ impl Run {
             Action::Sql(_) | Action::Impossible(_) => report.objects += 1,
             Action::Table(_) => report.tables += 1,
             Action::LargeObjects(objects) => report.large_objects += objects.objects.len() as u64,
+            Action::Group(group) => {
+                let tables = group.tables().count();
+                report.tables += tables as u64;
+                report.objects += (group.members.len() - tables) as u64;
+            }
         });
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use basekeep_archive::{self as archive, Archive, Entry, Pass, Phase, StepKind};
-use basekeep_postgres::{Digest, quote_identifier, quote_literal};
+use basekeep_postgres::{Digest, quote_identifier, quote_literal, quote_qualified};
 use basekeep_repository::{Repository, Snapshot};
 
 use super::contents::{Contents, blobs_toc};
@@ -57,6 +57,7 @@ pub(super) async fn make(
         let weight = weight(&action, &after, &steps);
         steps.push(Step {
             name: entry.display(),
+            dump_id: entry.dump_id,
             stage,
             action,
             after,
@@ -64,6 +65,7 @@ pub(super) async fn make(
             exclusive: exclusive(planned, entry),
             shared: planned.uses.iter().filter(|id| !planned.exclusive.contains(id)).copied().collect(),
             weight,
+            sets_position: planned.kind == StepKind::SequenceSet,
         });
     }
     Ok(steps)
@@ -120,6 +122,7 @@ fn stage(step: &archive::Step, after: &[(usize, Need)], before: &[Step]) -> Stag
 fn weight(action: &Action, after: &[(usize, Need)], before: &[Step]) -> u64 {
     match action {
         Action::Table(table) => table.bytes(),
+        Action::Group(group) => group.bytes(),
         Action::LargeObjects(_) | Action::Impossible(_) => 0,
         Action::Sql(_) => after
             .iter()
@@ -213,6 +216,8 @@ fn table(
     Action::Table(Table {
         copy_sql: copy_sql.trim_end().trim_end_matches(';').to_owned(),
         relation: copy.relation,
+        stored: quote_qualified(&stored.schema, &stored.name),
+        condition: None,
         own,
         fresh: fresh && own && stored.bytes >= rows::WORTH_FREEZING,
         load,

@@ -6,14 +6,18 @@ use basekeep_repository::BlobId;
 use super::FailedObject;
 use super::after::After;
 use super::database::DatabaseOptions;
+use super::group::Group;
 use super::late::Late;
 use super::reconcile::Load;
 use super::rows::Unit;
+use super::safety::Safety;
 use super::schedule::Need;
 
 /// Everything the execution needs.
 pub(crate) struct Work {
     pub(super) target: ConnectOptions,
+    /// What is backed up before anything else.
+    pub(super) safety: Option<Safety>,
     /// The database to create first.
     pub(super) create: Option<DatabaseOptions>,
     /// pg_restore's session setup for the archive.
@@ -61,6 +65,8 @@ impl std::fmt::Debug for Work {
 pub(super) struct Step {
     /// As a person would name it.
     pub(super) name: String,
+    /// The archive's number of it; 0 for what is not in the archive.
+    pub(super) dump_id: i32,
     pub(super) stage: Stage,
     pub(super) action: Action,
     /// A piece of a platform that the target is none of: without it nothing of the user's is lost.
@@ -72,6 +78,8 @@ pub(super) struct Step {
     pub(super) shared: Vec<i32>,
     /// How much work it is, in bytes.
     pub(super) weight: u64,
+    /// Whether it sets the position of a sequence.
+    pub(super) sets_position: bool,
 }
 
 /// When a step's turn comes.
@@ -98,6 +106,8 @@ pub(super) enum Action {
     Table(Table),
     /// Writes large objects that exist already.
     LargeObjects(LargeObjects),
+    /// Does several steps in one transaction.
+    Group(Group),
     /// Cannot be done, for this reason.
     Impossible(String),
 }
@@ -121,6 +131,10 @@ pub(super) struct Table {
     pub(super) copy_sql: String,
     /// The relation that the rows go to, quoted.
     pub(super) relation: String,
+    /// The relation that the rows came from, quoted: a partition, where they go through its root.
+    pub(super) stored: String,
+    /// Which rows are meant; all of them without it.
+    pub(super) condition: Option<String>,
     /// Whether it can be emptied when only a part of its rows came: not when others load into it, too.
     pub(super) own: bool,
     /// Whether this restore makes it, so that a transaction may empty it first and freeze its rows.

@@ -99,7 +99,7 @@ impl Observer for Killer {
     }
 }
 
-async fn killed(
+pub(super) async fn killed(
     backup: &Backup,
     options: &RestoreOptions,
     at: impl Fn(&Event) -> bool + Send + Sync + 'static,
@@ -117,7 +117,7 @@ async fn killed(
     let _ = running.await;
 }
 
-async fn until_alone(target: &TestDatabase) {
+pub(super) async fn until_alone(target: &TestDatabase) {
     let others = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'basekeep restore'";
     for _ in 0..500 {

@@ -22,6 +22,8 @@ pub(in crate::restore) enum Load {
     AtOnce,
     /// Beside the rows that it has.
     Merge(OnConflict),
+    /// In the place of the rows that it has.
+    Replace,
 }
 
 /// Decides about rows, sequences and large objects; definitions are decided.
@@ -103,7 +105,7 @@ async fn table(
     older: &mut Vec<String>,
 ) -> Result<(), EngineError> {
     let (schema, name) = (&stored.schema, &stored.name);
-    if stored.rows == 0 {
+    if stored.rows == 0 && options.mode != Mode::Clear {
         return Ok(());
     }
     if held.is_project && objects::rows_are_platforms(schema, name) {
@@ -114,6 +116,9 @@ async fn table(
     }
     let Some(relation) = held.relations.get(&(schema.clone(), name.clone())) else {
         let reason = "the target has no such table";
+        if stored.rows == 0 {
+            return Ok(());
+        }
         if held.is_project && is_platform_schema(schema) {
             result.platform.push((entry.display(), reason.into()));
         } else if stored.extension.is_some() {
@@ -138,8 +143,12 @@ async fn table(
         return Ok(());
     }
     let load = if !relation.may_select || !has_rows(client, schema, name).await? {
+        if stored.rows == 0 {
+            return Ok(());
+        }
         Load::AtOnce
     } else {
+        result.present.insert(entry.dump_id);
         // Rows as they were backed up are not what a masked restore brings.
         if options.mask.is_none() && is_there(client, stored, &copy).await? {
             result.equal += 1;
@@ -147,6 +156,7 @@ async fn table(
         }
         match options.mode {
             Mode::Merge(on_conflict) => Load::Merge(on_conflict),
+            Mode::Clear => Load::Replace,
             Mode::Empty | Mode::Resume => Load::Merge(OnConflict::Keep),
         }
     };
