@@ -128,3 +128,44 @@ async fn a_file_that_no_export_wrote_is_not_replaced() {
     export_to(&backup, &sql(), folder.path()).await.unwrap();
     assert!(std::fs::read_to_string(&file).unwrap().contains("COPY public.a (id) FROM stdin;\n1\n\\.\n"));
 }
+
+/// The rows in the snapshot, or what the manifest says of them, are not what was backed up.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_not_those_of_the_backup_leave_no_file() {
+    let cluster = TestCluster::shared(15);
+    let (_source, backup) =
+        fixture(&cluster, "CREATE TABLE a (id int); INSERT INTO a SELECT generate_series(1, 1000);").await;
+    let backup = crate::tampered::with_files(backup, |name, bytes| {
+        (name == "manifest.json").then(|| {
+            let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            manifest["tables"][0]["digest"] = "0".repeat(32).into();
+            serde_json::to_vec(&manifest).unwrap()
+        })
+    })
+    .await;
+    for format in [Format::Sql, Format::Components, Format::Dump] {
+        for inserts in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = ExportOptions { inserts, ..ExportOptions::new([format]) };
+            let error = export_to(&backup, &options, folder.path()).await.unwrap_err();
+            assert_eq!(error.kind(), basekeep_engine::ErrorKind::Difference, "{error}");
+            let left = || {
+                let mut names: Vec<String> = std::fs::read_dir(folder.path())
+                    .unwrap()
+                    .chain(std::fs::read_dir(folder.path().join("components")).into_iter().flatten())
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .collect();
+                names.retain(|name| name.contains("data") && !name.starts_with("copy-"));
+                names
+            };
+            // The thread that writes takes a moment to see that nothing more comes.
+            for _ in 0..500 {
+                if left().is_empty() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert_eq!(left(), [] as [&str; 0]);
+        }
+    }
+}
