@@ -17,7 +17,9 @@ fn describe(archive: &Archive) -> Vec<String> {
         .entries
         .iter()
         .map(|entry| {
-            let depends_on: Vec<_> = entry.dependencies.iter().filter_map(|id| names.get(id)).collect();
+            let mut depends_on: Vec<_> = entry.dependencies.iter().filter_map(|id| names.get(id)).collect();
+            // pg_dump takes them as pg_depend gives them, which vacuum may change between two runs.
+            depends_on.sort();
             let mut plain = entry.clone();
             plain.dump_id = 0;
             plain.dependencies.clear();

@@ -92,7 +92,7 @@ pub async fn keep_set(
     }
     let options = options.clone();
     let work = tokio::task::spawn_blocking(move || {
-        retain(&folder, &options, Timestamp::now(), &mut report);
+        retain(&folder, &name, &options, Timestamp::now(), &mut report);
         drop(lock);
         report
     });
@@ -135,8 +135,8 @@ fn clean(folder: &Path, report: &mut SetReport) {
     }
 }
 
-/// Removes and compresses copies by their age at `now`.
-fn retain(folder: &Path, options: &SetOptions, now: Timestamp, report: &mut SetReport) {
+/// Removes and compresses copies by their age at `now`; `written` is that of this run.
+fn retain(folder: &Path, written: &str, options: &SetOptions, now: Timestamp, report: &mut SetReport) {
     let names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -145,7 +145,7 @@ fn retain(folder: &Path, options: &SetOptions, now: Timestamp, report: &mut SetR
         .filter(|entry| entry.path().join(LIST).is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    let Aged { gone, old } = age::sort(&names, options, now);
+    let Aged { gone, old } = age::sort(&names, written, options, now);
     for name in gone {
         let away = folder.join(format!(".{name}{REMOVING}"));
         let removed =

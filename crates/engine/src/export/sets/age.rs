@@ -20,11 +20,12 @@ pub(super) struct Aged {
     pub(super) old: Vec<String>,
 }
 
-/// Sorts copies. The newest one always stays; names that are none of ours are passed over.
-pub(super) fn sort(names: &[String], options: &SetOptions, now: Timestamp) -> Aged {
+/// Sorts copies. The newest one always stays, of several from the same second the one that was `written` last; names that are none
+/// of ours are passed over.
+pub(super) fn sort(names: &[String], written: &str, options: &SetOptions, now: Timestamp) -> Aged {
     let mut copies: Vec<(Timestamp, &String)> =
         names.iter().filter_map(|name| Some((time_of(name)?, name))).collect();
-    copies.sort();
+    copies.sort_by_key(|(time, name)| (*time, name.as_str() == written, *name));
     let before = |span: &crate::retention::Span| span.before(now, &TimeZone::UTC);
     let mut aged = Aged::default();
     for (place, (time, name)) in copies.iter().rev().enumerate() {
@@ -111,13 +112,23 @@ mod tests {
     fn old_copies_go_the_newest_stays_and_those_between_are_compressed() {
         let now = "2026-01-31T13:00:00Z".parse().unwrap();
         let names: Vec<String> = [1, 20, 28, 30].map(name).into_iter().chain(["notes".to_owned()]).collect();
-        let aged = sort(&names, &options("15d", 50), now);
+        let aged = sort(&names, "", &options("15d", 50), now);
         assert_eq!(aged, Aged { gone: vec![name(1)], old: vec![name(20)] });
-        let aged = sort(&names, &options("15d", 1), now);
+        let aged = sort(&names, "", &options("15d", 1), now);
         assert_eq!(aged, Aged { gone: vec![name(28), name(20), name(1)], old: vec![] });
         // Nothing newer came for a long time: the last copy is not thrown away.
-        let aged = sort(&[name(1)], &options("15d", 50), now);
+        let aged = sort(&[name(1)], "", &options("15d", 50), now);
         assert_eq!(aged, Aged { gone: vec![], old: vec![name(1)] });
+    }
+
+    #[test]
+    fn of_copies_from_the_same_second_the_one_just_written_stays() {
+        let now = "2026-01-31T13:00:00Z".parse().unwrap();
+        let names = ["0", "1", "2"].map(|id| format!("2026-01-31_12-00-00_{}", id.repeat(8)));
+        for written in &names {
+            let gone = sort(&names, written, &options("15d", 1), now).gone;
+            assert!(gone.len() == 2 && !gone.contains(written), "{gone:?}");
+        }
     }
 
     #[test]
