@@ -37,7 +37,7 @@ use crate::stored::columns;
 use crate::stored::globals::Globals;
 use crate::stored::manifest::{Extension, LargeObjects, Missing, Sequence, Table};
 use crate::words::counted;
-use crate::{EngineError, Interrupt, Observer, ResultExt, listing};
+use crate::{EngineError, Interrupt, Observer, listing};
 
 /// How one thing differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,7 +210,6 @@ pub async fn snapshots(
     let lock = restore::lock(repository).await?;
     let work = async {
         let began = begin(observer, "definitions");
-        repository.load_index().await.doing(|| "read the repository's index")?;
         let (left, right) = (Contents::read(repository, a).await?, Contents::read(repository, b).await?);
         let chosen = Chosen::of(&options.selection, &left.archive, &right.archive)?;
         let sides = (Described::of(a, &left), Described::of(b, &right));
@@ -228,10 +227,8 @@ pub async fn snapshots(
         Ok(diff)
     };
     let result = interrupt.guard(work).await;
-    let released = lock.release().await;
-    let diff = result?;
-    released.doing(|| "remove the repository's lock")?;
-    Ok(diff)
+    restore::release(lock, observer).await;
+    result
 }
 
 /// Two snapshots, whose tables are compared.

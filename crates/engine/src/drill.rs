@@ -74,15 +74,7 @@ pub async fn drill(
 ) -> Result<DrillReport, EngineError> {
     let lock = restore::lock(repository).await?;
     let result = locked(repository, &lock, snapshot, options, &observer, interrupt).await;
-    if let Err(error) = lock.release().await {
-        observer.event(Event::Warning {
-            code: "lock-not-removed".into(),
-            message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some(
-                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
-            ),
-        });
-    }
+    restore::release(lock, &observer).await;
     result
 }
 

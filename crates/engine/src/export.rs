@@ -39,7 +39,7 @@ use crate::mask::{MaskPlan, Masks, Rules};
 use crate::restore::{self, Contents};
 use crate::selection::Selection;
 use crate::values::Numbers;
-use crate::{EngineError, Event, Interrupt, Observer};
+use crate::{EngineError, Interrupt, Observer};
 
 /// One form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,15 +183,7 @@ pub async fn export(
     let lock = interrupt.guard(restore::lock(repository)).await?;
     let work = export_locked(repository, snapshot, options, target, observer);
     let result = interrupt.guard(work).await;
-    if let Err(error) = lock.release().await {
-        observer.event(Event::Warning {
-            code: "lock-not-removed".into(),
-            message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some(
-                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
-            ),
-        });
-    }
+    restore::release(lock, observer).await;
     result
 }
 

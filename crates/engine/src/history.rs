@@ -91,7 +91,6 @@ pub async fn history(
 ) -> Result<History, EngineError> {
     let lock = restore::lock(repository).await?;
     let work = async {
-        repository.load_index().await.doing(|| "read the repository's index")?;
         let newest = listing::find(repository, "latest", options.source.as_deref()).await?;
         let (all, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
         let of_source: Vec<Snapshot> =
@@ -133,10 +132,8 @@ pub async fn history(
         Ok(found)
     };
     let result = interrupt.guard(work).await;
-    let released = lock.release().await;
-    let found = result?;
-    released.doing(|| "remove the repository's lock")?;
-    Ok(found)
+    restore::release(lock, observer).await;
+    result
 }
 
 /// The row's key: columns and the values that they have.

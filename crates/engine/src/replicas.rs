@@ -9,7 +9,7 @@ use basekeep_repository::{Ended, Lock, LockMode, Repository};
 
 use crate::repositories::{self, RepositorySpec};
 use crate::words::counted;
-use crate::{EngineError, Event, Observer, ResultExt};
+use crate::{EngineError, Event, Observer, ResultExt, restore};
 
 pub(crate) use catch_up::catch_up;
 
@@ -186,16 +186,8 @@ fn packs_missing(name: Option<&String>, count: usize, first: &str) -> Event {
 
 /// Releases the locks. One that stays is told: it is in the way of `prune`.
 pub(crate) async fn release(ready: Vec<Ready>, observer: &Arc<dyn Observer>) {
-    let released = ready.into_iter().map(|one| one.lock.release());
-    for error in futures::future::join_all(released).await.into_iter().filter_map(Result::err) {
-        observer.event(Event::Warning {
-            code: "lock-not-removed".into(),
-            message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some(
-                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
-            ),
-        });
-    }
+    let released = ready.into_iter().map(|one| restore::release(one.lock, observer));
+    futures::future::join_all(released).await;
 }
 
 /// The same error once more, for every source that it concerns.

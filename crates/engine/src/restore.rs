@@ -20,6 +20,7 @@ mod parallel;
 mod plan;
 mod project;
 mod reconcile;
+mod references;
 mod rename;
 mod roles;
 mod rows;
@@ -273,6 +274,8 @@ pub enum ChangeKind {
     ReplaceRows,
     /// Rows go in beside those that are there.
     Merge,
+    /// A role, or a setting of a role or of the database, that the target has not or otherwise.
+    Set,
     /// The target has it already, or it is left alone.
     Skip,
 }
@@ -286,6 +289,7 @@ impl ChangeKind {
             Self::Load => "load",
             Self::ReplaceRows => "replace-rows",
             Self::Merge => "merge",
+            Self::Set => "set",
             Self::Skip => "skip",
         }
     }
@@ -392,15 +396,7 @@ pub async fn execute(
         Some(id) => error.hint(format!("what the target was before is snapshot {id}")),
         None => error,
     });
-    if let Err(error) = lock.release().await {
-        observer.event(Event::Warning {
-            code: "lock-not-removed".into(),
-            message: format!("the repository's lock could not be removed: {error}"),
-            hint: Some(
-                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
-            ),
-        });
-    }
+    release(lock, &observer).await;
     result
 }
 
@@ -432,4 +428,17 @@ pub(crate) async fn lock(repository: &Repository) -> Result<Lock, EngineError> {
         return Err(error);
     }
     Ok(lock)
+}
+
+/// Gives a lock back. One that stays is told: it is in the way of `prune`.
+pub(crate) async fn release(lock: Lock, observer: &Arc<dyn Observer>) {
+    if let Err(error) = lock.release().await {
+        observer.event(Event::Warning {
+            code: "lock-not-removed".into(),
+            message: format!("the repository's lock could not be removed: {error}"),
+            hint: Some(
+                "it becomes stale after 30 minutes; `basekeep unlock --remove-all` removes it sooner".into(),
+            ),
+        });
+    }
 }

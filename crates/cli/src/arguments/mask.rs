@@ -1,6 +1,6 @@
 //! The option that masks personal values, and how its plan is shown; the same for export and restore.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use basekeep_engine::EngineError;
 use basekeep_engine::mask::{MaskPlan, Rules};
@@ -49,11 +49,6 @@ impl MaskArguments {
     /// The rules, where a file is named.
     pub(crate) fn rules(&self, context: &Context) -> Result<Option<Rules>, EngineError> {
         self.mask.as_deref().map(|file| Rules::read(file, &context.env)).transpose()
-    }
-
-    /// The file of rules.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        self.mask.as_deref()
     }
 }
 

@@ -39,9 +39,9 @@ use crate::{confirm, progress};
                              Cron jobs and webhooks come back switched off unless they are enabled."
 )]
 pub(crate) struct Restore {
-    /// An id, its beginning, or `latest`
-    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
-    snapshot: String,
+    /// An id, its beginning, or `latest` [default: latest]
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
     /// The target: a postgresql:// URL or a name from basekeep.toml; its database must be empty, or a fresh Supabase project
     ///
     /// Without it, on a terminal, everything is asked for.
@@ -231,6 +231,10 @@ struct FailedDocument<'a> {
 }
 
 impl Restore {
+    fn snapshot(&self) -> &str {
+        self.snapshot.as_deref().unwrap_or("latest")
+    }
+
     /// What names the target.
     fn to(&self) -> &str {
         self.to.as_deref().unwrap_or_default()
@@ -275,7 +279,7 @@ async fn into(
     target: ConnectOptions,
 ) -> Result<Exit, EngineError> {
     let asks = !command.yes && !command.dry_run;
-    let find = listing::find(repository, &command.snapshot, command.source.as_deref());
+    let find = listing::find(repository, command.snapshot(), command.source.as_deref());
     let snapshot = context.interrupt.guard(find).await?;
     if command.files.alone {
         return files::alone(command, context, repository, &snapshot, &target).await;

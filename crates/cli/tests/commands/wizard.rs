@@ -106,8 +106,8 @@ async fn breaking_off_changes_nothing_and_says_so() {
     assert!(shown.contains("\x1b[?25h"), "the cursor is shown again: {shown:?}");
 
     let mut terminal = Terminal::start(sandbox.command(["restore", "latest", "--only", "schema"]));
-    terminal.wait_for("Which snapshot?").press(ENTER);
     terminal.wait_for("Where to?").press(&target.url()).press(ENTER);
+    terminal.wait_for("basekeep restore latest --only schema --to");
     terminal.wait_for("Type the database's name").press("another").press(ENTER);
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(1), "{shown}");

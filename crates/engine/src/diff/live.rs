@@ -45,7 +45,6 @@ pub async fn live(
     let lock = restore::lock(repository).await?;
     let work = async {
         let began = begin(observer, "definitions");
-        repository.load_index().await.doing(|| "read the repository's index")?;
         let contents = Contents::read(repository, a).await?;
         let (mut client, found) = Found::read(target, environment, options.definitions).await?;
         let chosen = Chosen::of(&options.selection, &contents.archive, &found.archive)?;
@@ -68,10 +67,8 @@ pub async fn live(
         Ok(diff)
     };
     let result = interrupt.guard(work).await;
-    let released = lock.release().await;
-    let diff = result?;
-    released.doing(|| "remove the repository's lock")?;
-    Ok(diff)
+    restore::release(lock, observer).await;
+    result
 }
 
 /// What the live database has, without its rows.

@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 
 use basekeep_archive::{self as archive, Archive, CompareOptions, DifferenceKind, compare};
-use basekeep_postgres::{Client, Error, quote_literal};
+use basekeep_postgres::Client;
 
 use super::contents::Contents;
 use super::definitions::reason;
 use super::project;
 use super::reconcile::Reconciled;
+use super::references;
 use super::run::Run;
 use super::{FailedObject, Mode, RestoreOptions};
 use crate::EngineError;
@@ -72,12 +73,12 @@ impl After {
             }
         }
         for (schema, table) in &self.loaded {
-            match broken_references(client, schema, table).await {
+            match references::broken_of(client, schema, table).await {
                 Ok(broken) => {
-                    for (key, rows) in broken {
+                    for key in broken {
                         run.outcomes.lost(
-                            format!("foreign key {key} of {schema}.{table}"),
-                            format!("{rows} rows refer to rows that are not there"),
+                            format!("foreign key {} of {schema}.{table}", key.name),
+                            format!("{} rows refer to rows that are not there", key.rows),
                             false,
                         );
                     }
@@ -141,45 +142,4 @@ impl After {
         }
         Ok(())
     }
-}
-
-/// Foreign keys of a table with rows whose references lead nowhere, and how many there are.
-async fn broken_references(
-    client: &mut Client,
-    schema: &str,
-    table: &str,
-) -> Result<Vec<(String, String)>, Error> {
-    let sql = format!(
-        "SELECT k.conname, pg_catalog.format(
-            'SELECT pg_catalog.count(*) FROM %I.%I AS a WHERE %s AND NOT EXISTS (SELECT FROM %I.%I AS b WHERE %s)',
-            n.nspname, c.relname, columns.filled, fn.nspname, f.relname, columns.joined)
-        FROM pg_catalog.pg_constraint AS k
-            JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            JOIN pg_catalog.pg_class AS f ON f.oid = k.confrelid JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace
-            CROSS JOIN LATERAL (
-                SELECT pg_catalog.string_agg(pg_catalog.format('a.%I IS NOT NULL', x.attname), ' AND ') AS filled,
-                    pg_catalog.string_agg(pg_catalog.format('b.%I OPERATOR(%s.%s) a.%I', y.attname,
-                        pg_catalog.quote_ident(o_n.nspname), o.oprname, x.attname), ' AND ') AS joined
-                FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey), pg_catalog.unnest(k.conpfeqop))
-                        AS u (mine, other, operator)
-                    JOIN pg_catalog.pg_attribute AS x ON x.attrelid = k.conrelid AND x.attnum = u.mine
-                    JOIN pg_catalog.pg_attribute AS y ON y.attrelid = k.confrelid AND y.attnum = u.other
-                    JOIN pg_catalog.pg_operator AS o ON o.oid = u.operator
-                    JOIN pg_catalog.pg_namespace AS o_n ON o_n.oid = o.oprnamespace) AS columns
-        WHERE k.contype = 'f' AND n.nspname = {} AND c.relname = {}
-            AND pg_catalog.has_table_privilege(f.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')",
-        quote_literal(schema),
-        quote_literal(table)
-    );
-    let keys = client.query(&sql).await?;
-    let mut broken = Vec::new();
-    for key in keys.iter() {
-        let (Some(name), Some(sql)) = (key.get(0), key.get(1)) else { continue };
-        let rows = client.query(sql).await?;
-        let count = rows.iter().next().and_then(|row| row.get(0)).unwrap_or_default();
-        if count != "0" {
-            broken.push((name.to_owned(), count.to_owned()));
-        }
-    }
-    Ok(broken)
 }

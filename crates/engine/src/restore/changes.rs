@@ -57,3 +57,14 @@ pub(super) fn of(
     };
     contents.archive.entries.iter().filter(told).filter_map(change).collect()
 }
+
+/// A step that is not in the archive.
+pub(super) fn set(step: &Step) -> Change {
+    Change {
+        object: step.name.clone(),
+        action: ChangeKind::Set,
+        rows: None,
+        condition: None,
+        pulled_in: false,
+    }
+}

@@ -1,7 +1,6 @@
 //! Tables that foreign keys hold together, and what is made anew with them: one connection, one transaction. Either all of it
 //! is there afterwards or nothing has changed, and every foreign key leads somewhere.
 
-mod references;
 mod rejects;
 
 use std::path::PathBuf;
@@ -9,11 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use basekeep_postgres::{Client, Error};
 
-use self::references::BrokenKey;
 use self::rejects::Rejects;
 use super::definitions::reason;
 use super::merge::{self, Merged};
 use super::reconcile::{Drop, Load};
+use super::references::{self, BrokenKey};
 use super::rows::{self, LoadError, Way};
 use super::run::Run;
 use super::session::is_lost;

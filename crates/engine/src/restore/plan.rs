@@ -135,7 +135,7 @@ pub(crate) async fn make(
     .await?;
     let mut steps = steps;
     conditions::apply(&mut steps, conditions);
-    let changes = changes::of(&contents, &selected, &steps, reconciled.as_ref());
+    let mut changes = changes::of(&contents, &selected, &steps, reconciled.as_ref());
     let steps = match (&reconciled, &held) {
         (Some(found), Some(held)) if matches!(options.mode, Mode::Merge(_) | Mode::Clear) => {
             let rejects = options.rejects.as_deref();
@@ -176,6 +176,9 @@ pub(crate) async fn make(
         }
         Err(_) => (Vec::new(), Vec::new()),
     };
+    if partial {
+        changes.extend(role_steps.iter().chain(&database_steps).map(changes::set));
+    }
     let stays = |role: &&String| {
         contents.globals.as_ref().is_ok_and(|globals| roles::is_member(globals, role, &target))
     };

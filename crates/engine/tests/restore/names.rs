@@ -213,6 +213,11 @@ async fn rows_that_do_not_fit_fail_their_tables_or_are_left_out_and_written_down
     assert_eq!(orders.iter().filter(|line| line.ends_with(",check: small")).count(), 1001);
     assert_eq!(customers.iter().filter(|line| line.ends_with(",check: few")).count(), 1);
     assert!(customers.iter().any(|line| line.contains("foreign key customers_parent_fkey")), "{customers:?}");
+    // The same once more leaves out what it left out before, and the files that are there stay as they are.
+    let again = restore(&backup, &fits).await.unwrap();
+    assert_eq!((again.rows, again.rejected > 0), (0, true), "{again:#?}");
+    assert_eq!(read(folder.path(), "shop.orders"), orders);
+    assert_eq!(read(folder.path(), "shop.customers-2").is_empty(), false);
     // What is there keeps every constraint.
     load_sql(
         &target,

@@ -12,7 +12,7 @@ const SHOWN: usize = 40;
 #[derive(Serialize)]
 pub(super) struct ChangeDocument<'a> {
     object: &'a str,
-    /// `create`, `replace`, `load`, `replace-rows`, `merge` or `skip`.
+    /// `create`, `replace`, `load`, `replace-rows`, `merge`, `set` or `skip`.
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u64>,

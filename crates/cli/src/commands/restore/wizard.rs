@@ -15,9 +15,10 @@ use basekeep_engine::{EngineError, ErrorKind, Repository, restore};
 use clap::ValueEnum;
 
 use self::ask::Asker;
-use super::{Mode, Restore};
+use super::{Conflict, Mode, Restore};
 use crate::arguments::selection::SelectionArguments;
 use crate::context::Context;
+use crate::context::sources::is_conninfo;
 use crate::{confirm, output};
 
 /// How often a wrong password may be typed.
@@ -33,18 +34,22 @@ pub(super) async fn fill(
 ) -> Result<Restore, EngineError> {
     let asker = Asker::new(&context.interrupt);
     let mut command = command.clone();
-    let snapshot = match command.snapshot.as_str() {
-        "latest" => snapshot(&asker, repository, command.source.as_deref()).await?,
-        given => given.to_owned(),
-    };
-    command.snapshot = snapshot;
-    if command.selection.selection().is_everything() {
-        let found = listing::find(repository, &command.snapshot, command.source.as_deref()).await?;
-        let manifest = listing::manifest(repository, &found).await?;
-        command.selection = SelectionArguments::of(selection(&asker, &manifest).await?);
+    let mut answers = Vec::new();
+    if command.snapshot.is_none() {
+        let chosen = snapshot(&asker, repository, command.source.as_deref()).await?;
+        answers.push(chosen.clone());
+        command.snapshot = Some(chosen);
     }
-    let target = target(&asker, &mut command, context).await?;
-    context.output.line(&format!("\nthe same without questions:\n  {}\n", words::line(&command, &target)));
+    if command.selection.selection().is_everything() && command.conditions.is_empty() {
+        let found = listing::find(repository, command.snapshot(), command.source.as_deref()).await?;
+        let manifest = listing::manifest(repository, &found).await?;
+        let chosen = selection(&asker, &manifest).await?;
+        answers.extend(chosen.arguments());
+        command.selection = SelectionArguments::of(chosen);
+    }
+    let target = target(&asker, &mut command, &mut answers, context).await?;
+    let line = words::line(std::env::args().skip(1), &answers);
+    context.output.line(&format!("\nthe same without questions:\n  {line}\n"));
     if target.has_password() {
         context.output.line("  (with the target's password in PGPASSWORD, or in ~/.pgpass)\n");
     }
@@ -106,10 +111,14 @@ async fn selection(asker: &Asker<'_>, manifest: &Manifest) -> Result<Selection, 
 async fn target(
     asker: &Asker<'_>,
     command: &mut Restore,
+    answers: &mut Vec<String>,
     context: &Context,
 ) -> Result<ConnectOptions, EngineError> {
     let name = target_name(asker, context).await?;
     let mut target = context.target(&name)?;
+    // A password that stands in it is not shown.
+    let shown = if is_conninfo(&name) { target.redacted() } else { name.clone() };
+    answers.extend(["--to".to_owned(), shown]);
     command.to = Some(name);
     let mut found = context.interrupt.guard(restore::look(&target)).await?;
     for _ in 0..ATTEMPTS {
@@ -128,15 +137,19 @@ async fn target(
             )
             .hint("check the role's name and password"));
         }
+        Found::NoDatabase if command.create_database => {}
         Found::NoDatabase => {
             let question = format!("There is no database '{}' yet. Create it?", target.database());
             if !asker.yes(&question, true).await? {
                 return Err(EngineError::new(ErrorKind::Interrupted, "nothing was done"));
             }
             command.create_database = true;
+            answers.push("--create-database".to_owned());
         }
-        Found::Database { relations: 0 } => {}
-        Found::Database { relations } => mode(asker, command, relations).await?,
+        Found::Database { relations } if relations > 0 && command.mode == Mode::Empty && !command.resume => {
+            mode(asker, command, answers, relations).await?;
+        }
+        Found::Database { .. } => {}
     }
     Ok(target)
 }
@@ -155,15 +168,22 @@ async fn target_name(asker: &Asker<'_>, context: &Context) -> Result<String, Eng
     }
 }
 
-async fn mode(asker: &Asker<'_>, command: &mut Restore, relations: u64) -> Result<(), EngineError> {
+async fn mode(
+    asker: &Asker<'_>,
+    command: &mut Restore,
+    answers: &mut Vec<String>,
+    relations: u64,
+) -> Result<(), EngineError> {
     let question = format!(
         "The target holds {}. What of it?",
         output::units::counted(relations, "table, view or sequence", "tables, views and sequences")
     );
     command.mode = variant(asker, &question).await?;
-    if command.mode == Mode::Merge {
-        command.on_conflict =
-            Some(variant(asker, "A row whose key the target has with other values:").await?);
+    answers.extend(["--mode".to_owned(), words::name(&command.mode)]);
+    if command.mode == Mode::Merge && command.on_conflict.is_none() {
+        let chosen = variant(asker, "A row whose key the target has with other values:").await?;
+        answers.extend(["--on-conflict".to_owned(), words::name::<Conflict>(&chosen)]);
+        command.on_conflict = Some(chosen);
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use basekeep_postgres::{Client, quote_identifier, quote_literal};
 
-use super::references::BrokenKey;
 use crate::restore::merge::STAGE;
+use crate::restore::references::BrokenKey;
 use crate::restore::work::Table;
 use crate::{EngineError, ResultExt};
 
@@ -18,12 +18,24 @@ const WHY: &str = "basekeep_reason";
 /// The files of one group. They hold row values, so only their owner may read them.
 pub(super) struct Rejects {
     folder: Option<PathBuf>,
-    files: HashMap<String, File>,
+    files: HashMap<String, (PathBuf, File)>,
+    finished: bool,
+}
+
+/// Rows of a group that was undone are not left out.
+impl Drop for Rejects {
+    fn drop(&mut self) {
+        for (path, _) in self.files.values().filter(|_| !self.finished) {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(%error, path = %path.display(), "a file of rejected rows could not be removed");
+            }
+        }
+    }
 }
 
 impl Rejects {
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        Self { folder: folder.map(Path::to_owned), files: HashMap::new() }
+        Self { folder: folder.map(Path::to_owned), files: HashMap::new(), finished: false }
     }
 
     /// Whether rows are left out rather than refused.
@@ -107,16 +119,15 @@ impl Rejects {
             .filter(|c| *c != '"')
             .map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' })
             .collect();
-        let path = folder.join(format!("{plain}.csv"));
-        let doing = || format!("write {}", path.display());
+        let doing = || format!("write the rejected rows of {plain} into {}", folder.display());
         let failed = |error: std::io::Error| EngineError::failed(error.to_string()).caused_by(error);
         let first = !self.files.contains_key(&table.stored);
         if first {
             std::fs::create_dir_all(folder).map_err(failed).map_err(|error| error.within(doing()))?;
-            let file = private(&path).map_err(failed).map_err(|error| error.within(doing()))?;
+            let file = private(folder, &plain).map_err(failed).map_err(|error| error.within(doing()))?;
             self.files.insert(table.stored.clone(), file);
         }
-        let Some(file) = self.files.get_mut(&table.stored) else { return Ok(()) };
+        let Some((_, file)) = self.files.get_mut(&table.stored) else { return Ok(()) };
         let header = if first { ", HEADER" } else { "" };
         let sql = format!("COPY ({select}) TO STDOUT WITH (FORMAT csv{header})");
         let mut rows = client.copy_out_undigested(&sql).await.doing(doing)?;
@@ -132,19 +143,29 @@ impl Rejects {
     }
 
     /// Makes the files durable.
-    pub(super) fn finish(self) -> Result<(), EngineError> {
-        for file in self.files.into_values() {
+    pub(super) fn finish(&mut self) -> Result<(), EngineError> {
+        for (_, file) in self.files.values() {
             file.sync_all().map_err(|error| {
                 EngineError::failed(format!("write the rejected rows: {error}")).caused_by(error)
             })?;
         }
+        self.finished = true;
         Ok(())
     }
 }
 
-fn private(path: &Path) -> std::io::Result<File> {
+/// A new file: `name.csv`, or where that is there already `name-2.csv` and so on.
+fn private(folder: &Path, name: &str) -> std::io::Result<(PathBuf, File)> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    for number in 1_u32.. {
+        let ending = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = folder.join(format!("{name}{ending}.csv"));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (path, file)),
+        }
+    }
+    Err(std::io::ErrorKind::AlreadyExists.into())
 }
 
 fn list(columns: &[String], alias: &str) -> String {

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use basekeep_engine::listing::SnapshotSummary;
-use basekeep_engine::postgres::{ConnectOptions, quote_identifier};
+use basekeep_engine::postgres::quote_identifier;
+use basekeep_engine::repositories::place;
 use basekeep_engine::stored::manifest::Table;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::super::{Mode, Restore};
-use crate::context::sources::is_conninfo;
 use crate::output::table::clean;
 use crate::output::units;
 
@@ -81,28 +80,20 @@ pub(super) fn choice<T: ValueEnum>(variant: &T) -> String {
     }
 }
 
-/// The command line that does the same without questions but the last one. No password is in it.
-pub(super) fn line(command: &Restore, target: &ConnectOptions) -> String {
-    let mut words = vec!["basekeep".to_owned(), "restore".to_owned(), command.snapshot.clone()];
-    words.extend(command.selection.selection().arguments());
-    let to = command.to.as_deref().filter(|name| !is_conninfo(name));
-    words.extend(["--to".to_owned(), to.map_or_else(|| target.redacted(), str::to_owned)]);
-    if command.create_database {
-        words.push("--create-database".to_owned());
-    }
-    if command.mode != Mode::Empty {
-        words.extend(["--mode".to_owned(), name(&command.mode)]);
-    }
-    if let Some(conflict) = &command.on_conflict {
-        words.extend(["--on-conflict".to_owned(), name(conflict)]);
-    }
-    if let Some(file) = command.mask.file() {
-        words.extend(["--mask".to_owned(), file.display().to_string()]);
-    }
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+/// The command line that does the same without questions but the last one: what was typed, and the answers. No password that
+/// stands in a URL is in it.
+pub(super) fn line(typed: impl Iterator<Item = String>, answers: &[String]) -> String {
+    let shown = |word: String| match word.split_once('=').filter(|(option, _)| option.starts_with("--")) {
+        Some((option, url)) if url.contains("://") => format!("{option}={}", place(url)),
+        None if word.contains("://") => place(&word),
+        _ => word,
+    };
+    let words = std::iter::once("basekeep".to_owned()).chain(typed.map(shown)).chain(answers.iter().cloned());
+    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
 }
 
-fn name<T: ValueEnum>(variant: &T) -> String {
+/// A flag's value as it is typed.
+pub(super) fn name<T: ValueEnum>(variant: &T) -> String {
     variant.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -118,6 +109,14 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_has_what_was_typed_and_no_password() {
+        let typed = ["--repo", "https://me:geheim@host/r", "restore", "--no-owner"].map(str::to_owned);
+        let line = line(typed.into_iter(), &["3fa91b2c".to_owned(), "--to".to_owned(), "a b".to_owned()]);
+        assert!(line.starts_with("basekeep --repo ") && !line.contains("geheim"), "{line}");
+        assert!(line.ends_with(" restore --no-owner 3fa91b2c --to 'a b'"), "{line}");
+    }
 
     #[test]
     fn words_are_quoted_for_a_shell() {
