@@ -8,7 +8,7 @@ measure_diff() {
     "$basekeep" backup "$(conninfo bench)" --repo "$repo" --quiet --no-progress
     change_one_percent
     "$basekeep" backup "$(conninfo bench)" --repo "$repo" --quiet --no-progress
-    read -r first second < <("$basekeep" list --repo "$repo" --json | grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4 | tr '\n' ' ')
+    read -r first second < <("$basekeep" list --repo "$repo" --json | grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4 | paste -sd ' ')
     for ((round = 1; round <= rounds; round++)); do
         echo "bench: diff, round $round of $rounds" >&2
         measure diff_snapshots "" "$basekeep" diff "$first" "$second" --repo "$repo" --quiet --no-progress
