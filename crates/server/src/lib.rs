@@ -1,0 +1,1 @@
+//! What runs by itself: schedules, alerts, metrics and the web dashboard. The work is the engine's.
