@@ -298,7 +298,7 @@ impl Both<'_> {
             diff.notes.push(note.to_owned());
         }
         began.end(format!(
-            "{} differ, {} read",
+            "different: {}, {} read",
             counted(diff.tables.len() as u64, "table", "tables"),
             crate::words::bytes(read)
         ));

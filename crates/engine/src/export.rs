@@ -39,6 +39,7 @@ use crate::mask::{MaskPlan, Masks, Rules};
 use crate::restore::{self, Contents};
 use crate::selection::Selection;
 use crate::values::Numbers;
+use crate::words::counted;
 use crate::{EngineError, Interrupt, Observer};
 
 /// One form of an export.
@@ -238,7 +239,7 @@ async fn write(
             let sums = script::whole(job, &options, &mut sink).await?;
             place.end(&name, sink).await?;
             report.add(sums);
-            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+            began.end(sums.words());
         }
         Format::Schema if job.options.split => {
             let Some(folder) = place.folder() else {
@@ -253,12 +254,12 @@ async fn write(
             let mut sink = place.begin(&name, compression)?;
             let objects = schema::whole(job, &options, &mut sink).await?;
             place.end(&name, sink).await?;
-            began.end(format!("{objects} objects"));
+            began.end(counted(objects as u64, "object", "objects"));
         }
         Format::Json | Format::JsonLines | Format::Csv | Format::Parquet => {
             let sums = values::write(job, format, place, report).await?;
             report.add(sums);
-            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+            began.end(sums.words());
         }
         Format::Components => {
             if place.folder().is_none() {
@@ -267,7 +268,7 @@ async fn write(
             }
             let sums = components::write(job, place).await?;
             report.add(sums);
-            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+            began.end(sums.words());
         }
         Format::Archive if place.folder().is_some() => {
             if compression == Compression::Zstd {
@@ -276,7 +277,7 @@ async fn write(
             }
             let sums = archive::directory(job, place).await?;
             report.add(sums);
-            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+            began.end(sums.words());
         }
         Format::Archive | Format::Dump => {
             let name = "database.dump";
@@ -284,7 +285,7 @@ async fn write(
             let sums = archive::custom(job, &mut sink).await?;
             place.end(name, sink).await?;
             report.add(sums);
-            began.end(format!("{} tables, {} rows", sums.tables, sums.rows));
+            began.end(sums.words());
         }
         Format::Files => {
             let files = files::write(job, place).await?;

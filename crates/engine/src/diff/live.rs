@@ -61,7 +61,7 @@ pub async fn live(
             let began = begin(observer, "tables");
             let stored = listing::columns(repository, a).await?;
             live.tables(&mut diff, &tables::Described::new(&contents, stored.as_ref()), &mut client).await?;
-            began.end(format!("{} differ", counted(diff.tables.len() as u64, "table", "tables")));
+            began.end(format!("different: {}", counted(diff.tables.len() as u64, "table", "tables")));
         }
         client.close().await;
         Ok(diff)

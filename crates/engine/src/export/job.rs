@@ -14,6 +14,7 @@ use crate::mask::Masks;
 use crate::restore::Contents;
 use crate::selection::{Part, Selected};
 use crate::stored::manifest::Table;
+use crate::words::counted;
 use crate::{EngineError, Event, Observer, Progress};
 
 /// Names in a warning.
@@ -46,6 +47,11 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// `2 tables, 5,002 rows`.
+    pub(super) fn words(&self) -> String {
+        format!("{}, {}", counted(self.tables, "table", "tables"), counted(self.rows, "row", "rows"))
+    }
+
     /// Takes one table into account.
     pub(super) fn add(&mut self, counts: Counts) {
         self.tables += 1;
