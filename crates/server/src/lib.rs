@@ -1,1 +1,5 @@
 //! What runs by itself: schedules, alerts, metrics and the web dashboard. The work is the engine's.
+
+pub mod history;
+pub mod jobs;
+pub mod live;
