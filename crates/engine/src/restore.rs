@@ -7,6 +7,7 @@ mod contents;
 mod database;
 mod definitions;
 pub(crate) mod files;
+mod globals;
 mod group;
 mod grouping;
 mod large_objects;
@@ -352,6 +353,8 @@ pub struct RestoreReport {
     pub file_bytes: u64,
     /// Storage files that were there already.
     pub files_present: u64,
+    /// Edge functions that were deployed, by their slugs.
+    pub functions: Vec<String>,
     /// Objects that failed or were skipped. Not empty means exit code 3.
     pub failed: Vec<FailedObject>,
     /// Pieces of the Supabase platform that a database which is no project cannot have. Nothing of the user's is among them.

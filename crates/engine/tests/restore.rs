@@ -1,5 +1,6 @@
 //! A backup and a restore give the same database; what fails is named, and nothing else suffers from it.
 
+mod beside;
 mod each_part;
 mod failures;
 mod fast;

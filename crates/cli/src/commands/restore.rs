@@ -12,7 +12,6 @@ use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{
     self, FailedObject, OnConflict, Rename, RestoreOptions, RestorePlan, RestoreReport, RowCondition,
 };
-use basekeep_engine::selection::Part;
 use basekeep_engine::{EngineError, Repository, listing};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -206,6 +205,8 @@ struct Document<'a> {
     files: u64,
     file_bytes: u64,
     files_present: u64,
+    /// Edge functions that were deployed.
+    functions: &'a [String],
     seconds: f64,
     failed: Vec<FailedDocument<'a>>,
     left_out: Vec<FailedDocument<'a>>,
@@ -284,12 +285,18 @@ async fn into(
     if command.files.alone {
         return files::alone(command, context, repository, &snapshot, &target).await;
     }
-    if command.project.alone() {
-        return project::alone(command, context, repository, &snapshot).await;
+    if let Some(options) = project::asked_alone(command) {
+        return project::alone(command, context, repository, &snapshot, options).await;
     }
     let options = RestoreOptions { mask: command.mask.rules(context)?, ..options(command, target.clone())? };
     let partial = !options.selection.is_everything() || !options.conditions.is_empty();
-    let plan = context.interrupt.guard(restore::plan(repository, &snapshot, &options)).await?;
+    let functions = project::announced(command, context)?;
+    let mut plan = context.interrupt.guard(restore::plan(repository, &snapshot, &options)).await?;
+    let files = files::announced(command, partial, repository, &snapshot).await?;
+    for what in files.map(str::to_owned).iter().chain(&functions) {
+        plan.summary.push(format!("then send {what}"));
+        plan.changes.push(changes::sent(what));
+    }
     let id = snapshot.id.to_string();
 
     if context.output.json && command.dry_run {
@@ -330,9 +337,11 @@ async fn into(
     }
     let lost = plan.lost.clone();
     let mut report = restore::execute(repository, plan, context.observer(), &context.interrupt).await?;
-    let selection = &options.selection;
-    if !partial || selection.parts.contains(&Part::Files) {
+    if files.is_some() {
         files::after(command, context, repository, &snapshot, &mut report).await?;
+    }
+    if functions.is_some() {
+        project::after(command, context, repository, &snapshot, &mut report).await?;
     }
     // The checklist is about a whole project.
     let checklist =
@@ -477,6 +486,7 @@ fn document<'a>(
         files: report.files,
         file_bytes: report.file_bytes,
         files_present: report.files_present,
+        functions: &report.functions,
         seconds: report.elapsed.as_secs_f64(),
         failed: documents(&report.failed),
         left_out: documents(&report.left_out),
@@ -522,6 +532,9 @@ fn text(report: &RestoreReport, lost: usize, target: &ConnectOptions, verbose: b
             units::bytes(report.file_bytes),
             units::counted(report.files_present, "was", "were"),
         );
+    }
+    for slug in &report.functions {
+        text += &format!("deployed: {}\n", clean(slug));
     }
     if report.unchanged + report.conflicting > 0 {
         text += &format!(

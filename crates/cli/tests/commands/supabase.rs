@@ -1,8 +1,8 @@
 //! A Supabase project on the command line: doctor, backup, show, and functions and configuration sent back.
 
 use basekeep_testkit::management_api::{Answer, ManagementApi, REFERENCE};
-use basekeep_testkit::server;
 use basekeep_testkit::supabase::{Platform, Project};
+use basekeep_testkit::{STORAGE_KEY, StorageApi, server};
 
 use crate::sandbox::Sandbox;
 
@@ -88,6 +88,83 @@ async fn a_project_is_looked_at_backed_up_and_shown_and_its_functions_go_back() 
         "{}",
         ran.stderr
     );
-    let ran = sandbox.run("restore --to postgresql://me@127.0.0.1:1/d --functions --yes").expect(2);
-    assert!(ran.stderr.contains("--project-ref"), "{}", ran.stderr);
+    for what in ["--functions", "--only edge-functions", "--only config,edge-functions"] {
+        let line = format!("restore --to postgresql://me@127.0.0.1:1/d {what} --yes");
+        let ran = sandbox.run(&line).expect(2);
+        assert!(ran.stderr.contains("--project-ref"), "{what}: {}", ran.stderr);
+    }
+
+    // As a part: alone, and after others.
+    let sent =
+        |since: usize| api.requests()[since..].iter().filter(|request| request.method == "PATCH").count();
+    let since = api.requests().len();
+    let ran = sandbox.run("restore --to factory --only edge-functions --yes").expect(0);
+    assert!(ran.stdout.contains("2 functions deployed, 0 documents changed"), "{}", ran.stdout);
+    assert_eq!(sent(since), 2);
+    let dry =
+        sandbox.run("restore --to factory --only cron,edge-functions --dry-run --json").expect(0).json();
+    let changes = dry["changes"].as_array().unwrap();
+    let has = |object: &str, action: &str| {
+        changes.iter().any(|change| change["object"] == object && change["action"] == action)
+    };
+    assert!(has("cron job 'remind'", "skip"), "{dry}");
+    assert!(has("edge functions, to project abcdefghijklmnopqrst", "load"), "{dry}");
+    let since = api.requests().len();
+    let ran = sandbox.run("restore --to factory --only cron,edge-functions --yes").expect(0);
+    assert!(ran.stdout.contains("deployed: hook\ndeployed: send-mail\n"), "{}", ran.stdout);
+    assert_eq!(sent(since), 2);
+    let ran = sandbox.run("restore --to factory --only config --dry-run").expect(0);
+    assert!(ran.stderr.contains("goes back with --configuration"), "{}", ran.stderr);
+    let ran = sandbox.run("restore --to factory --only files --yes").expect(2);
+    assert!(ran.stderr.contains("the snapshot has no files"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_comes_back_with_its_files_and_the_plan_tells_it() {
+    let platform = Platform::start(server(15)).await;
+    let project = platform.create_project("app").await;
+    let api = StorageApi::start(&project.database().options()).await;
+    project
+        .execute_as(
+            "postgres",
+            "INSERT INTO storage.buckets (id, name) VALUES ('docs', 'docs'); CREATE TABLE public.own (n int)",
+        )
+        .await;
+    for name in ["a", "b/c"] {
+        api.put("docs", name, format!("content of {name}").as_str(), "text/plain").await;
+    }
+    let bin = server(15).bin.display().to_string();
+    let sandbox =
+        Sandbox::new().with_variable("BASEKEEP_PASSWORD", "x").with_variable("BASEKEEP_POSTGRES_BIN", &bin);
+    let sandbox = sandbox.with_variable("STORAGE_KEY", STORAGE_KEY);
+    let config = format!(
+        "[repository]\nurl = \"r\"\n[source.app]\nurl = \"{}\"\nstorage = {{ url = \"{}\", service_key_env = \"STORAGE_KEY\" }}\n",
+        project.url(),
+        api.url()
+    );
+    sandbox.write("basekeep.toml", &config);
+    sandbox.run("init").expect(0);
+    sandbox.run("backup").expect(3);
+    let rows = "SELECT jsonb_agg(to_jsonb(o) - 'version' ORDER BY o.name)::text FROM storage.objects o";
+    let before = project.value_as("supabase_admin", rows).await;
+
+    api.lose("docs", "a").await;
+    project
+        .execute_as("supabase_admin", "SET session_replication_role = replica; DELETE FROM storage.objects; INSERT INTO public.own VALUES (1)")
+        .await;
+    let line = "restore --to app --only storage,files --mode merge";
+    let dry = sandbox.run(&format!("{line} --dry-run")).expect(0).stdout;
+    assert!(dry.contains("load  rows of storage.objects") && dry.contains("load  storage files"), "{dry}");
+    let ran = sandbox.run(&format!("{line} --yes")).expect(0);
+    assert!(ran.stdout.contains("sent 1 file of storage"), "{}", ran.stdout);
+    assert_eq!(project.value_as("supabase_admin", rows).await, before);
+    assert!(api.file("docs", "a").await.is_some());
+    let own = project.value_as("postgres", "SELECT count(*) FROM public.own").await;
+    assert_eq!(own.as_deref(), Some("1"));
+
+    // The files alone, as a part.
+    api.lose("docs", "b/c").await;
+    let ran = sandbox.run("restore --to app --only files --yes").expect(0);
+    assert!(ran.stdout.contains("sent 1 file of storage"), "{}", ran.stdout);
+    assert_eq!(project.value_as("supabase_admin", rows).await, before);
 }

@@ -1,5 +1,6 @@
 //! What comes back through functions of the platform, when all else is there: vault secrets, queues, and last the cron jobs.
 
+mod found;
 mod references;
 
 use std::collections::BTreeMap;
@@ -7,10 +8,11 @@ use std::collections::BTreeMap;
 use basekeep_postgres::{Client, Error, quote_identifier, quote_literal};
 use basekeep_repository::{BlobId, Repository, Snapshot};
 
+pub(super) use self::found::{Found, not_for_plain};
 use super::contents::Contents;
 use super::definitions::reason;
 use super::run::Run;
-use super::{RestoreOptions, reconcile::Reconciled};
+use super::{Mode, OnConflict, RestoreOptions, reconcile::Reconciled};
 use crate::selection::{Part, Selected};
 use crate::stored::supabase::{CronJob, Queue, VaultSecret, read_cron, read_queues, read_vault};
 use crate::{EngineError, ResultExt, listing};
@@ -25,6 +27,8 @@ pub(super) struct Late {
     queues: Vec<(Queue, Vec<Messages>)>,
     jobs: Vec<CronJob>,
     enable_cron: bool,
+    /// Whether what the target has otherwise gives way.
+    replaces: bool,
     /// The source's database, in which jobs of its own run.
     source: String,
     /// Functions that this restore makes and that name a secret by its id: for people, and how they are made.
@@ -53,6 +57,7 @@ impl Late {
     ) -> Result<Self, EngineError> {
         let mut late = Self {
             enable_cron: options.enable_cron,
+            replaces: matches!(options.mode, Mode::Clear | Mode::Merge(OnConflict::Replace)),
             source: contents.manifest.server.database.clone(),
             ..Self::default()
         };
@@ -98,6 +103,11 @@ impl Late {
         Ok(late)
     }
 
+    /// Whether nothing is to be made.
+    pub(super) fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.queues.is_empty() && self.jobs.is_empty()
+    }
+
     /// What will be done, in lines for people.
     pub(super) fn summary(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -139,10 +149,7 @@ impl Late {
         }
         let there = has_function(client, "vault", "create_secret").await?;
         for secret in &self.secrets {
-            let name = match &secret.name {
-                Some(name) => format!("vault secret '{name}'"),
-                None => format!("vault secret {}", secret.id),
-            };
+            let name = secret_name(secret);
             let Some(text) = &secret.secret else {
                 run.outcomes.lost(
                     name,
@@ -155,7 +162,7 @@ impl Late {
                 run.outcomes.lost(name, "the target has no vault".into(), true);
                 continue;
             }
-            match make_secret(client, secret, text.expose()).await {
+            match make_secret(client, secret, text.expose(), self.replaces).await {
                 Ok(Made { id, same }) => {
                     if !same {
                         run.outcomes.warn(
@@ -185,10 +192,7 @@ impl Late {
         let there = has_function(client, "cron", "schedule").await?;
         let mut inactive = 0;
         for job in &self.jobs {
-            let name = match &job.name {
-                Some(name) => format!("cron job '{name}'"),
-                None => format!("cron job {}", job.id),
-            };
+            let name = job_name(job);
             if !there {
                 let reason = "the target has no pg_cron: enable it, then restore once more with --resume";
                 run.outcomes.lost(name, reason.into(), true);
@@ -199,8 +203,13 @@ impl Late {
                 continue;
             }
             let active = job.active && self.enable_cron;
-            match schedule(client, job, &references::replaced(&job.command, ids), active).await {
-                Ok(()) => inactive += u64::from(job.active && !active),
+            match schedule(client, job, &references::replaced(&job.command, ids), active, self.replaces).await
+            {
+                Ok(Scheduled::Made) => inactive += u64::from(job.active && !active),
+                Ok(Scheduled::Same) => {}
+                Ok(Scheduled::Kept) => run
+                    .outcomes
+                    .warn("cron-kept", format!("{name} is on the target with other words, which stay")),
                 Err(error) => run.outcomes.lost(name, reason(&error), false),
             }
         }
@@ -214,6 +223,22 @@ impl Late {
     }
 }
 
+/// As a person would name it.
+fn secret_name(secret: &VaultSecret) -> String {
+    match &secret.name {
+        Some(name) => format!("vault secret '{name}'"),
+        None => format!("vault secret {}", secret.id),
+    }
+}
+
+/// As a person would name it.
+fn job_name(job: &CronJob) -> String {
+    match &job.name {
+        Some(name) => format!("cron job '{name}'"),
+        None => format!("cron job {}", job.id),
+    }
+}
+
 /// A secret that is there now.
 struct Made {
     id: String,
@@ -221,38 +246,82 @@ struct Made {
     same: bool,
 }
 
-async fn make_secret(client: &mut Client, secret: &VaultSecret, text: &str) -> Result<Made, Error> {
+async fn make_secret(
+    client: &mut Client,
+    secret: &VaultSecret,
+    text: &str,
+    replaces: bool,
+) -> Result<Made, Error> {
     let text = quote_literal(text);
+    let description = quote_literal(&secret.description);
     // One that an earlier try made, or that the target has by this name.
     let known = match &secret.name {
         Some(name) => format!("name = {}", quote_literal(name)),
         None => format!(
-            "(name IS NULL OR name = '') AND decrypted_secret = {text} AND coalesce(description, '') = {}",
-            quote_literal(&secret.description)
+            "(name IS NULL OR name = '') AND decrypted_secret = {text} AND coalesce(description, '') = {description}"
         ),
     };
-    let sql =
-        format!("SELECT id, decrypted_secret = {text} FROM vault.decrypted_secrets WHERE {known} LIMIT 1");
+    let sql = format!(
+        "SELECT id, decrypted_secret = {text}, coalesce(description, '') = {description}
+           FROM vault.decrypted_secrets WHERE {known} LIMIT 1"
+    );
     let rows = client.query(&sql).await?;
     if let Some(row) = rows.iter().next() {
-        return Ok(Made { id: row.get(0).unwrap_or_default().to_owned(), same: row.get(1) == Some("t") });
+        let id = row.get(0).unwrap_or_default().to_owned();
+        let (same, described) = (row.get(1) == Some("t"), row.get(2) == Some("t"));
+        if replaces && !(same && described) {
+            let sql =
+                format!("SELECT vault.update_secret({}, {text}, NULL, {description})", quote_literal(&id));
+            client.query(&sql).await?;
+            return Ok(Made { id, same: true });
+        }
+        return Ok(Made { id, same });
     }
     let name = secret.name.as_deref().map_or_else(|| "NULL".to_owned(), quote_literal);
-    let description = quote_literal(&secret.description);
     let rows = client.query(&format!("SELECT vault.create_secret({text}, {name}, {description})")).await?;
     let id = rows.iter().next().and_then(|row| row.get(0)).unwrap_or_default().to_owned();
     Ok(Made { id, same: true })
 }
 
-async fn schedule(client: &mut Client, job: &CronJob, command: &str, active: bool) -> Result<(), Error> {
+/// What became of a job.
+enum Scheduled {
+    Made,
+    /// It was there.
+    Same,
+    /// Another one of its name was there, and is.
+    Kept,
+}
+
+async fn schedule(
+    client: &mut Client,
+    job: &CronJob,
+    command: &str,
+    active: bool,
+    replaces: bool,
+) -> Result<Scheduled, Error> {
     let (when, what) = (quote_literal(&job.schedule), quote_literal(command));
     let known = match &job.name {
         Some(name) => format!("jobname = {}", quote_literal(name)),
         None => format!("jobname IS NULL AND schedule = {when} AND command = {what}"),
     };
-    let sql = format!("SELECT FROM cron.job WHERE {known} AND database = pg_catalog.current_database()");
-    if client.query(&sql).await?.iter().next().is_some() {
-        return Ok(());
+    let sql = format!(
+        "SELECT jobid, schedule = {when} AND command = {what}, active FROM cron.job
+          WHERE {known} AND database = pg_catalog.current_database()"
+    );
+    let rows = client.query(&sql).await?;
+    if let Some(row) = rows.iter().next() {
+        let (id, same) = (row.get(0).unwrap_or_default(), row.get(1) == Some("t"));
+        if same && (!replaces || !active || row.get(2) == Some("t")) {
+            return Ok(Scheduled::Same);
+        }
+        if !replaces {
+            return Ok(Scheduled::Kept);
+        }
+        let sql = format!(
+            "SELECT cron.alter_job(job_id := {id}, schedule := {when}, command := {what}, active := {active})"
+        );
+        client.query(&sql).await?;
+        return Ok(Scheduled::Made);
     }
     let name = job.name.as_deref().map(|name| format!("{}, ", quote_literal(name))).unwrap_or_default();
     // One transaction: a job that must not run is never seen active.
@@ -260,7 +329,7 @@ async fn schedule(client: &mut Client, job: &CronJob, command: &str, active: boo
         "DECLARE id bigint; BEGIN id := cron.schedule({name}{when}, {what});
          IF NOT {active} THEN PERFORM cron.alter_job(job_id := id, active := false); END IF; END"
     );
-    client.execute(&format!("DO {}", quote_literal(&body))).await
+    client.execute(&format!("DO {}", quote_literal(&body))).await.map(|()| Scheduled::Made)
 }
 
 async fn queue_and_messages(

@@ -13,7 +13,8 @@ use super::changes;
 use super::conditions;
 use super::contents::Contents;
 use super::database::{DatabaseOptions, same_locale};
-use super::late::Late;
+use super::globals::Around;
+use super::late::{self, Late};
 use super::narrow::{self, Needs};
 use super::project::{self, Held};
 use super::reconcile::{self, Reconciled};
@@ -108,6 +109,17 @@ pub(crate) async fn make(
         }
         None => None,
     };
+    let is_project = held.as_ref().is_some_and(|held| held.is_project);
+    let mut found_late = late::Found::default();
+    let late = match &reconciled {
+        // Elsewhere there is no vault, as a rule: who asks for it is told so.
+        Some(found) if is_project || partial => {
+            let late = Late::read(repository, snapshot, planner.contents, found, options, &selected).await?;
+            found_late = late.look(&mut client).await?;
+            Some(late).filter(|late| !late.is_empty())
+        }
+        _ => None,
+    };
     client.close().await;
     if let Some(found) = reconciled.as_ref().filter(|_| partial && options.mode == Mode::Empty) {
         narrow::refuse_present(&planner.contents.archive, &selected, found, options.target.database())?;
@@ -117,9 +129,9 @@ pub(crate) async fn make(
         planner.remind();
         planner.settings_left_alone(&held.globals);
     }
-    let warnings = planner.warnings;
+    let mut warnings = planner.warnings;
+    let mut differs = Vec::new();
 
-    let is_project = held.as_ref().is_some_and(|held| held.is_project);
     // A scratch server that is to prove something gets all of it, as it was.
     let is_plain = wanted == Roles::Needed && !is_project && contents.of_project;
     let dispensable = if is_plain { dispensable(&contents.archive) } else { HashSet::new() };
@@ -143,39 +155,32 @@ pub(crate) async fn make(
         }
         _ => steps,
     };
-    let late = match &reconciled {
-        Some(found) if is_project => {
-            Some(Late::read(repository, snapshot, &contents, found, options, &selected).await?)
-        }
-        _ => None,
+    let around = Around {
+        contents: &contents,
+        selected: &selected,
+        options,
+        target: &target,
+        held: held.as_ref(),
+        missing: &missing,
+        taken: &taken,
+        creates: create.is_some(),
+        is_plain,
     };
-    let (role_steps, database_steps) = match &contents.globals {
-        Ok(globals) => {
-            let globals = &match &held {
-                Some(held) => roles::beyond(globals, &held.globals, is_project),
-                None => globals.clone(),
-            };
-            let mut globals = if is_plain { roles::without_logins(globals) } else { globals.clone() };
-            if partial {
-                narrow::globals(&mut globals, &selected, &|role| missing.contains(role));
-            }
-            let globals = &globals;
-            let there = |name: &str| target.roles.contains(name) || missing.contains(name);
-            let name = options.target.database();
-            let ours = create.is_some() || target.owns_database;
-            let database = if ours {
-                // A database that was there keeps its owner.
-                let owner = options.owner && create.is_some();
-                roles::database_steps(globals, name, owner, options.privileges, &there)
-            } else {
-                Vec::new()
-            };
-            let mut steps = roles::steps(globals, &missing, &target);
-            steps.extend(taken.iter().map(|role| roles::take(role, &target)));
-            (steps, database)
-        }
-        Err(_) => (Vec::new(), Vec::new()),
-    };
+    let globals = around.decide();
+    let (role_steps, database_steps) = (globals.roles, globals.database);
+    warnings.extend(globals.warnings);
+    differs.extend(globals.differs);
+    changes.extend(found_late.changes);
+    differs.extend(found_late.differs);
+    let documents =
+        contents.manifest.supabase.as_ref().and_then(|of| of.counts.get("configuration_documents"));
+    if partial && selected.has(Part::Config) && documents.is_some_and(|n| *n > 0) {
+        let message = "only the settings of the database: what the project's services are set to goes back with --configuration";
+        warnings.push(message.into());
+    }
+    if is_plain && !partial {
+        warnings.extend(late::not_for_plain(&contents.manifest));
+    }
     if partial {
         changes.extend(role_steps.iter().chain(&database_steps).map(changes::set));
     }
@@ -202,7 +207,13 @@ pub(crate) async fn make(
         after: reconciled.as_ref().and_then(|found| After::new(options, found, &contents, is_project)),
         late,
     };
-    Ok(describe(&contents, &target, changes, missing, warnings, work, reconciled))
+    let mut plan = describe(&contents, &target, changes, missing, warnings, work, reconciled);
+    if !differs.is_empty() {
+        plan.summary
+            .push(format!("leave {} of what is beside the tables alone, which differ", differs.len()));
+        plan.differs.extend(differs);
+    }
+    Ok(plan)
 }
 
 /// Dump ids of entries that only a project needs.

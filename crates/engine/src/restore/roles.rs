@@ -1,7 +1,10 @@
 //! Roles: which ones the archive's definitions refer to, which of them the target lacks, and how to make them.
 
+mod there;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::there::{There, keep_databases_own};
 use crate::stored::globals::{Globals, Membership, Privilege, Role, Setting};
 use basekeep_archive::{Archive, Entry};
 use basekeep_postgres::{quote_identifier, quote_literal};
@@ -13,6 +16,8 @@ use super::work::{Action, Statement, Step};
 
 /// Since this version a role that creates another one is a member of it only as administrator.
 const MEMBERSHIP_OPTIONS: u32 = 160_000;
+/// Since this version there are privileges on parameters.
+const PARAMETER_PRIVILEGES: u32 = 150_000;
 /// Kinds of entries whose definitions name roles.
 const NAMING: [&str; 4] = ["ACL", "DEFAULT ACL", "POLICY", "USER MAPPING"];
 
@@ -136,11 +141,7 @@ pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Targ
     for membership in &globals.memberships {
         let both = missing.contains(&membership.role) || missing.contains(&membership.member);
         let there = |name: &String| missing.contains(name) || target.roles.contains(name);
-        // Who creates a role administers it by that, since version 16.
-        let by_creation = membership.member == target.user
-            && missing.contains(&membership.role)
-            && membership.admin
-            && target.version >= MEMBERSHIP_OPTIONS;
+        let by_creation = missing.contains(&membership.role) && is_by_creation(membership, target);
         if both && there(&membership.role) && there(&membership.member) && !by_creation {
             steps.push(grant(membership, target));
         }
@@ -152,7 +153,38 @@ pub(super) fn steps(globals: &Globals, missing: &BTreeSet<String>, target: &Targ
             steps.push(step(name, vec![Statement { sql, part: None }]));
         }
     }
+    for (parameter, privilege) in parameter_privileges(globals, target) {
+        if let Some(role) = privilege.grantee.as_ref().filter(|role| missing.contains(*role)) {
+            steps.push(grant_on_parameter(parameter, privilege, role));
+        }
+    }
     steps
+}
+
+/// Privileges on configuration parameters, for a server that has such.
+fn parameter_privileges<'a>(
+    globals: &'a Globals,
+    target: &Target,
+) -> impl Iterator<Item = (&'a str, &'a Privilege)> {
+    let all = globals.parameter_privileges.iter().filter(|_| target.version >= PARAMETER_PRIVILEGES);
+    all.flat_map(|of| of.privileges.iter().map(|privilege| (of.parameter.as_str(), privilege)))
+}
+
+fn grant_on_parameter(parameter: &str, privilege: &Privilege, role: &str) -> Step {
+    let option = if privilege.grantable { " WITH GRANT OPTION" } else { "" };
+    let quoted: Vec<String> = parameter.split('.').map(quote_identifier).collect();
+    let sql = format!(
+        "GRANT {} ON PARAMETER {} TO {}{option}",
+        privilege.privilege,
+        quoted.join("."),
+        quote_identifier(role)
+    );
+    step(format!("privilege of {role} on parameter {parameter}"), vec![Statement { sql, part: None }])
+}
+
+/// Whether the restoring role is a member only by having made the role: it administers it by that, since version 16.
+fn is_by_creation(membership: &Membership, target: &Target) -> bool {
+    membership.member == target.user && membership.admin && target.version >= MEMBERSHIP_OPTIONS
 }
 
 fn create(role: &Role, target: &Target) -> Step {

@@ -31,13 +31,13 @@ pub enum Part {
     Storage,
     /// The files themselves.
     Files,
-    /// Edge functions.
+    /// Edge functions that were deployed.
     EdgeFunctions,
     /// The list of migrations: the schema `supabase_migrations` with its rows.
     Migrations,
     /// Cron jobs.
     Cron,
-    /// Settings of the database and configuration of the project.
+    /// Settings of the database, its grants and its comment.
     Config,
 }
 

@@ -33,6 +33,17 @@ pub(super) struct MergedDocument<'a> {
     rejected: u64,
 }
 
+/// What goes to a service when the database is done.
+pub(super) fn sent(what: &str) -> Change {
+    Change {
+        object: what.to_owned(),
+        action: ChangeKind::Load,
+        rows: None,
+        condition: None,
+        pulled_in: false,
+    }
+}
+
 pub(super) fn documents(changes: &[Change]) -> Vec<ChangeDocument<'_>> {
     changes
         .iter()

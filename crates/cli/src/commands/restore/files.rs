@@ -3,6 +3,7 @@
 use basekeep_engine::files::{self, Address, FilesAccess, FilesOptions, FilesReport};
 use basekeep_engine::postgres::ConnectOptions;
 use basekeep_engine::restore::{FailedObject, RestoreReport};
+use basekeep_engine::selection::Part;
 use basekeep_engine::{EngineError, Repository, Snapshot};
 use clap::Args;
 use serde::Serialize;
@@ -108,6 +109,28 @@ pub(super) async fn after(
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// The files that are sent when the rest is back, as a line of the plan; `None` when none are.
+///
+/// Errors: kind `Usage` when they were asked for and the snapshot has none.
+pub(super) async fn announced(
+    command: &Restore,
+    partial: bool,
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Option<&'static str>, EngineError> {
+    let asked = command.selection.selection().parts.contains(&Part::Files);
+    if partial && !asked || command.files.no_files {
+        return Ok(None);
+    }
+    match files::present(repository, snapshot).await? {
+        true => Ok(Some("storage files")),
+        false if asked => {
+            Err(EngineError::usage("the snapshot has no files").hint("`basekeep show` tells what it has"))
+        }
+        false => Ok(None),
+    }
 }
 
 fn not_sent(reason: &str) -> FailedObject {

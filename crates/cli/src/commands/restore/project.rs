@@ -2,7 +2,9 @@
 
 use basekeep_engine::config::{Management, ManagementEntry};
 use basekeep_engine::project::{self, PushOptions, PushReport};
-use basekeep_engine::{EngineError, Repository, Snapshot};
+use basekeep_engine::restore::{FailedObject, RestoreReport};
+use basekeep_engine::selection::{Part, Selection};
+use basekeep_engine::{EngineError, ErrorKind, Repository, Snapshot};
 use clap::Args;
 use serde::Serialize;
 
@@ -26,11 +28,58 @@ pub(super) struct ProjectArguments {
     project_ref: Option<String>,
 }
 
-impl ProjectArguments {
-    /// Whether this is asked for, and nothing else.
-    pub(super) fn alone(&self) -> bool {
-        self.functions || self.configuration
+/// What is to be sent without the database being looked at, if that is asked for.
+pub(super) fn asked_alone(command: &Restore) -> Option<PushOptions> {
+    let arguments = &command.project;
+    let selection = command.selection.selection();
+    let only = Selection { parts: [Part::EdgeFunctions].into(), ..Selection::default() } == selection
+        && command.conditions.is_empty();
+    let options =
+        PushOptions { functions: arguments.functions || only, configuration: arguments.configuration };
+    (options.functions || options.configuration).then_some(options)
+}
+
+/// Edge functions that are sent when the rest is back, as a line of the plan; `None` when they are not asked for.
+///
+/// Errors: kind `Usage` when the target's project is not known.
+pub(super) fn announced(command: &Restore, context: &Context) -> Result<Option<String>, EngineError> {
+    if !command.selection.selection().parts.contains(&Part::EdgeFunctions) {
+        return Ok(None);
     }
+    let management = management(command, context)?;
+    Ok(Some(format!("edge functions, to project {}", management.entry.project_ref)))
+}
+
+/// Deploys the edge functions after everything else. What did not come back is added to the report.
+pub(super) async fn after(
+    command: &Restore,
+    context: &Context,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    report: &mut RestoreReport,
+) -> Result<(), EngineError> {
+    let management = management(command, context)?;
+    let options = PushOptions { functions: true, configuration: false };
+    match project::push(repository, snapshot, &management, options, &context.interrupt).await {
+        Ok(sent) => {
+            report.functions = sent.functions;
+            report.failed.extend(sent.failed);
+            for warning in sent.warnings {
+                if !context.output.json {
+                    context.output.warning(&warning, None);
+                }
+                report.warnings.push(warning);
+            }
+        }
+        // The rest is back, and that is to be told.
+        Err(error) if error.kind() != ErrorKind::Interrupted => report.failed.push(FailedObject {
+            object: "edge functions".into(),
+            reason: error.message().to_owned(),
+            skipped: true,
+        }),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -49,12 +98,12 @@ pub(super) async fn alone(
     context: &Context,
     repository: &Repository,
     snapshot: &Snapshot,
+    options: PushOptions,
 ) -> Result<Exit, EngineError> {
-    let arguments = &command.project;
     let management = management(command, context)?;
     let reference = management.entry.project_ref.clone();
     let id = snapshot.id.to_string();
-    let what = match (arguments.functions, arguments.configuration) {
+    let what = match (options.functions, options.configuration) {
         (true, true) => "edge functions and configuration",
         (true, false) => "edge functions",
         _ => "configuration",
@@ -72,7 +121,6 @@ pub(super) async fn alone(
         let question = format!("This changes what project {reference} serves. Type {reference} to go on:");
         confirm::name(&question, &reference, &context.interrupt).await?;
     }
-    let options = PushOptions { functions: arguments.functions, configuration: arguments.configuration };
     let report = project::push(repository, snapshot, &management, options, &context.interrupt).await?;
     let exit = if report.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
     if context.output.json {

@@ -134,6 +134,10 @@ async fn table(
         result.lost.push(lost(entry, "the archive has no COPY statement for it"));
         return Ok(());
     };
+    // Empty both here and there, or not to be known.
+    if stored.rows == 0 && !(relation.may_select && has_rows(client, schema, name).await?) {
+        return Ok(());
+    }
     if let Some(reason) = obstacle(relation, &copy, held) {
         result.lost.push(lost(entry, reason));
         return Ok(());
@@ -143,9 +147,6 @@ async fn table(
         return Ok(());
     }
     let load = if !relation.may_select || !has_rows(client, schema, name).await? {
-        if stored.rows == 0 {
-            return Ok(());
-        }
         Load::AtOnce
     } else {
         result.present.insert(entry.dump_id);
