@@ -9,7 +9,9 @@ mod management;
 mod pace;
 mod password;
 mod paths;
+mod profiles;
 mod read;
+mod schedule;
 mod sizes;
 mod storage;
 
@@ -20,7 +22,6 @@ use basekeep_postgres::{ConnectOptions, Environment, Secret};
 use crate::backup::{ChangePolicy, Pace, Source};
 use crate::export::SetOptions;
 use crate::files::FilesAccess;
-use crate::retention::{Policy, Span};
 use crate::{EngineError, ErrorKind};
 
 pub use dotenv::Dotenv;
@@ -29,6 +30,8 @@ pub use management::{Management, ManagementEntry};
 pub use pace::{jobs, rows_per_second, span};
 pub use password::PasswordFrom;
 pub use paths::{expand, is_url};
+pub use profiles::ProfileEntry;
+pub use schedule::Schedule;
 pub use sizes::{MaxUnused, size};
 pub use storage::{ReplicaEntry, RepositoryEntry, StorageEntry};
 
@@ -46,7 +49,7 @@ pub struct Config {
     pub replicas: Vec<ReplicaEntry>,
     /// `[source.*]`, in the order of the file.
     pub sources: Vec<SourceEntry>,
-    /// `[profile.*]`, in the order of the file.
+    /// `[profile.*]`, in the order of the file, then the built-in ones that sources name.
     pub profiles: Vec<ProfileEntry>,
     /// `[export]`.
     pub export: Option<ExportEntry>,
@@ -70,19 +73,6 @@ impl ExportEntry {
     }
 }
 
-/// `[profile.<name>]`: what happens to the snapshots of the sources that name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProfileEntry {
-    /// Its name.
-    pub name: String,
-    /// What `forget` keeps; `None` where the profile says nothing about it.
-    pub keep: Option<Policy>,
-    /// From which age on `prune` compresses packs again, harder.
-    pub recompress_after: Option<Span>,
-    /// How much unused data `prune` leaves in packs.
-    pub max_unused: Option<MaxUnused>,
-}
-
 /// `[source.<name>]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceEntry {
@@ -96,7 +86,7 @@ pub struct SourceEntry {
     pub project: Option<PathBuf>,
     /// The Management API of its project.
     pub management: Option<ManagementEntry>,
-    /// The profile that it names; the file has it.
+    /// The profile that it names; the file has it, or it is built in.
     pub profile: Option<String>,
     /// How its storage files are reached, where the file says it.
     pub storage: Option<FilesEntry>,

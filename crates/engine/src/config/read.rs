@@ -16,7 +16,7 @@ use basekeep_postgres::{Environment, Secret};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, PasswordFrom, RepositoryEntry, SourceEntry, expand, nearest, usage};
+use super::{Config, PasswordFrom, ProfileEntry, RepositoryEntry, SourceEntry, expand, nearest, usage};
 use crate::{EngineError, backup};
 
 const TOP_KEYS: [&str; 6] = ["repository", "replica", "source", "profile", "export", "diff"];
@@ -86,7 +86,10 @@ impl Reader<'_> {
             config.profiles.push(self.profile(name, value)?);
         }
         for (name, value) in self.sections(table, "source")? {
-            config.sources.push(self.source(name, value, &config)?);
+            let source = self.source(name, value, &config)?;
+            let missing = source.profile.as_deref().filter(|name| config.profile(name).is_none());
+            config.profiles.extend(missing.and_then(ProfileEntry::built_in));
+            config.sources.push(source);
         }
         if let Some(value) = table.get("export") {
             let at = self.position(table, "export");
@@ -133,6 +136,7 @@ impl Reader<'_> {
         let profile = self.string(table, "profile")?.map(str::to_owned);
         if let Some(profile) = &profile
             && config.profile(profile).is_none()
+            && ProfileEntry::built_in(profile).is_none()
         {
             let at = self.position(table, "profile");
             return Err(self.unknown_profile(at, profile, config));
@@ -151,15 +155,15 @@ impl Reader<'_> {
     }
 
     fn unknown_profile(&self, at: usize, name: &str, config: &Config) -> EngineError {
-        let names: Vec<&str> = config.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        let mut names: Vec<&str> = config.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        names.extend(ProfileEntry::BUILT_IN.iter().filter(|name| config.profile(name).is_none()));
         let error = self.wrong(at, format!("there is no profile '{}' in this file", name.escape_debug()));
         match nearest(name, &names) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None if names.is_empty() => error.hint(format!(
-                "add a section [profile.{}] with a line such as keep = {{ daily = 14, monthly = 12 }}",
+            None => error.hint(format!("the profiles are {}", names.join(", "))).hint(format!(
+                "or add a section [profile.{}] with a line such as keep = {{ daily = 14, monthly = 12 }}",
                 name.escape_debug()
             )),
-            None => error.hint(format!("its profiles are {}", names.join(", "))),
         }
     }
 

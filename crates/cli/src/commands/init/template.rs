@@ -57,10 +57,12 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
              # password_env = \"SUPABASE_DB_PASSWORD\"\n\
              # profile = \"production\"\n\
              #\n\
-             # A profile says what `basekeep forget` keeps of the sources that name it:\n\
+             # A profile says what `basekeep forget` keeps of the sources that name it, and when `basekeep serve` does what.\n\
+             # development, staging, production and latest-only are built in (docs/SERVE.md); a section changes one:\n\
              #\n\
              # [profile.production]\n\
-             # keep = { within = \"30d\", monthly = 12 }\n\
+             # backup = \"0 */6 * * *\"\n\
+             # keep = { last = 8, within_daily = \"30d\", monthly = 12, max = 50 }\n\
              #\n\
              # A plain copy after each backup, as SQL and more, which needs no basekeep to be read:\n\
              #\n\

@@ -1,16 +1,31 @@
-//! `[profile.NAME]`: retention and maintenance.
+//! `[profile.NAME]`: schedules, retention and maintenance.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Reader;
 use crate::EngineError;
-use crate::config::{MaxUnused, ProfileEntry};
+use crate::config::{MaxUnused, ProfileEntry, Schedule, span};
 use crate::retention::{Count, Policy, Span};
 
-const PROFILE_KEYS: [&str; 3] = ["keep", "recompress_after", "max_unused"];
+const PROFILE_KEYS: [&str; 10] = [
+    "backup",
+    "drill",
+    "keep",
+    "prune",
+    "check",
+    "replicas",
+    "timezone",
+    "jitter",
+    "recompress_after",
+    "max_unused",
+];
+/// The longest jitter. More would take a run past the next one of its schedule.
+const LONGEST_JITTER: Duration = Duration::from_secs(24 * 3600);
 const KEEP_KEYS: [&str; 15] = [
     "last",
     "hourly",
@@ -42,30 +57,39 @@ impl Reader<'_> {
                 .wrong(name.span().start, problem)
                 .hint("every profile has a section with its own name, such as [profile.production]"));
         };
-        for schedule in ["backup", "drill"] {
-            if table.get(schedule).is_some() {
-                let at = self.position(table, schedule);
-                return Err(self
-                    .wrong(
-                        at,
-                        format!("`{schedule}` in [{section}]: this version has no schedules of its own"),
-                    )
-                    .hint(format!(
-                        "remove the line and let cron or a systemd timer run `basekeep {schedule}`"
-                    )));
+        self.check_keys(table, &format!("in [{section}]"), &PROFILE_KEYS)?;
+        let name = name.get_ref();
+        // What a built-in profile says holds for keys that stand not here.
+        let mut profile = ProfileEntry::built_in(name)
+            .unwrap_or_else(|| ProfileEntry { name: name.clone().into_owned(), ..ProfileEntry::default() });
+        if let Some(value) = table.get("keep") {
+            profile.keep = Some(self.keep(value, &section)?);
+        }
+        if let Some(age) = self.parsed(table, "recompress_after", str::parse::<Span>)? {
+            profile.recompress_after = Some(age);
+        }
+        if let Some(limit) = self.parsed(table, "max_unused", str::parse::<MaxUnused>)? {
+            profile.max_unused = Some(limit);
+        }
+        let schedules = [
+            ("backup", &mut profile.backup),
+            ("drill", &mut profile.drill),
+            ("prune", &mut profile.prune),
+            ("check", &mut profile.check),
+            ("replicas", &mut profile.replicas),
+        ];
+        for (key, schedule) in schedules {
+            if let Some(given) = self.parsed(table, key, when)? {
+                *schedule = given;
             }
         }
-        self.check_keys(table, &format!("in [{section}]"), &PROFILE_KEYS)?;
-        let keep = match table.get("keep") {
-            Some(value) => Some(self.keep(value, &section)?),
-            None => None,
-        };
-        Ok(ProfileEntry {
-            name: name.get_ref().clone().into_owned(),
-            keep,
-            recompress_after: self.parsed(table, "recompress_after", str::parse::<Span>)?,
-            max_unused: self.parsed(table, "max_unused", str::parse::<MaxUnused>)?,
-        })
+        if let Some(zone) = self.parsed(table, "timezone", time_zone)? {
+            profile.timezone = Some(zone);
+        }
+        if let Some(jitter) = self.parsed(table, "jitter", jitter)? {
+            profile.jitter = jitter;
+        }
+        Ok(profile)
     }
 
     fn keep(&self, value: &Spanned<DeValue<'_>>, section: &str) -> Result<Policy, EngineError> {
@@ -133,6 +157,23 @@ impl Reader<'_> {
     }
 }
 
+/// A schedule, or `never`, which takes away what a built-in profile says.
+fn when(text: &str) -> Result<Option<Schedule>, String> {
+    if text.trim() == "never" { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn time_zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text.trim())
+        .map_err(|_| format!("'{}' is no time zone; write it as Europe/Zurich or UTC", text.escape_debug()))
+}
+
+fn jitter(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        jitter if jitter > LONGEST_JITTER => Err("it is a day at most".to_owned()),
+        jitter => Ok(jitter),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{parse, refused};
@@ -196,9 +237,21 @@ mod tests {
         refused(&profile("keep = { tags = [\" \"] }"), &at("an empty tag would keep everything"), "");
         refused(&profile("keep = 5"), &at("`keep` must say what is kept"), "within");
         refused(
-            &profile("backup = \"0 */6 * * *\""),
-            &at("`backup` in [profile.p]: this version has no schedules of its own"),
-            "cron",
+            &profile("backup = \"0 */6 * *\""),
+            &at("`backup`: '0 */6 * *' is no schedule: write cron's five fields, such as \"0 */6 * * *\": \
+                 minute, hour, day, month, weekday"),
+            "",
+        );
+        refused(
+            &profile("timezone = \"Europe/Zurigo\""),
+            &at("`timezone`: 'Europe/Zurigo' is no time zone; write it as Europe/Zurich or UTC"),
+            "",
+        );
+        refused(&profile("jitter = \"25h\""), &at("`jitter`: it is a day at most"), "");
+        refused(
+            &profile("drils = \"@daily\""),
+            &at("unknown key `drils` in [profile.p]"),
+            "did you mean `drill`?",
         );
         refused(
             "[profile]\nkeep = 5\n",
@@ -211,7 +264,41 @@ mod tests {
     fn a_source_names_a_profile_that_exists() {
         let source = "[source.a]\nurl = \"x\"\nprofile = \"produktion\"\n";
         let message = "/project/basekeep.toml:3: there is no profile 'produktion' in this file";
-        refused(source, message, "add a section [profile.produktion]");
-        refused(&format!("{source}[profile.production]\n"), message, "did you mean 'production'?");
+        refused(source, message, "did you mean 'production'?");
+        let other = source.replace("produktion", "mine");
+        let message = "/project/basekeep.toml:3: there is no profile 'mine' in this file";
+        refused(&other, message, "the profiles are development, staging, production, latest-only");
+        refused(&other, message, "add a section [profile.mine]");
+    }
+
+    #[test]
+    fn schedules_stand_in_profiles() {
+        let config = parse(
+            "[profile.p]\nbackup = \"*/15 * * * *\"\ndrill = \"@weekly\"\nprune = \"never\"\ncheck = \"0 1 * * *\"\n\
+             replicas = \"5 * * * *\"\ntimezone = \"Europe/Zurich\"\njitter = \"10m\"\n",
+        );
+        let config = config.unwrap();
+        let profile = config.profile("p").unwrap();
+        let cron = |schedule: &Option<Schedule>| schedule.as_ref().map(|s| s.cron().to_owned());
+        assert_eq!(cron(&profile.backup).as_deref(), Some("*/15 * * * *"));
+        assert_eq!(cron(&profile.drill).as_deref(), Some("0 0 * * 0"));
+        assert_eq!(profile.prune, None);
+        assert_eq!(profile.timezone, Some(TimeZone::get("Europe/Zurich").unwrap()));
+        assert_eq!(profile.jitter, Duration::from_secs(600));
+    }
+
+    #[test]
+    fn built_in_profiles_need_no_section_and_a_section_changes_its_keys_alone() {
+        let source = "[source.a]\nurl = \"x\"\nprofile = \"production\"\n";
+        let built_in = ProfileEntry::built_in("production").unwrap();
+        assert_eq!(parse(source).unwrap().profile_of("a"), Some(&built_in));
+        assert_eq!(parse(source).unwrap().profiles.len(), 1, "others are not there unless they are named");
+        let section = "[profile.production]\nbackup = \"0 * * * *\"\ndrill = \"never\"\n";
+        let config = parse(&format!("{source}{section}")).unwrap();
+        let profile = config.profile_of("a").unwrap();
+        assert_eq!(profile.keep, built_in.keep);
+        assert_eq!(profile.prune, built_in.prune);
+        assert_eq!(profile.backup.as_ref().map(Schedule::cron), Some("0 * * * *"));
+        assert_eq!(profile.drill, None);
     }
 }
