@@ -18,7 +18,9 @@ mod unprivileged;
 
 pub use cluster::{Shutdown, TestCluster};
 pub use database::{TestDatabase, load_sql};
-pub use fixture::{Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server};
+pub use fixture::{
+    Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server, small_sample_project,
+};
 pub use garage::{Garage, GarageBucket};
 pub use programs::{Server, basekeep, duckdb, pg_dump, restics, server, servers, tool};
 pub use storage_api::{STORAGE_KEY, StorageApi, StorageFault, StorageRequest, StoredContent, StoredFile};

@@ -1,7 +1,8 @@
 //! Fixtures load with our client on every server, and stock pg_dump and pg_restore take them through unharmed.
 
 use basekeep_testkit::{
-    ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, TestCluster, TestDatabase, pg_dump, servers, tool,
+    ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, TestCluster, TestDatabase, pg_dump, servers,
+    small_sample_project, tool,
 };
 use std::process::Command;
 
@@ -50,6 +51,25 @@ async fn the_odd_catalog_survives_stock_tools_on_every_server() {
 #[tokio::test]
 async fn the_sample_project_survives_stock_tools() {
     survives_stock_tools(SAMPLE_PROJECT, 17).await;
+}
+
+#[tokio::test]
+async fn the_small_sample_project_has_the_same_definitions_and_fewer_rows() {
+    let cluster = TestCluster::shared(15);
+    let (whole, small) = (cluster.create_database(), cluster.create_database());
+    whole.load(SAMPLE_PROJECT).await;
+    small.load(&small_sample_project()).await;
+    assert_same_lines(&whole.schema_dump(), &small.schema_dump());
+    let rows = |content: &String| content.split(' ').next().unwrap().parse::<u64>().unwrap();
+    let (whole, small) = (whole.contents().await, small.contents().await);
+    for (table, content) in small.iter().filter(|(name, _)| name.starts_with("table ")) {
+        let (less, more) = (rows(content), rows(&whole[table]));
+        assert!(
+            less > 0 && less <= more && (more < 5000 || less * 19 < more),
+            "{table}: {less} and {more} rows"
+        );
+    }
+    assert_eq!(whole.len(), small.len());
 }
 
 #[tokio::test]

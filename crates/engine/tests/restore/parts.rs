@@ -8,13 +8,13 @@ use basekeep_engine::restore::{
 };
 use basekeep_engine::selection::{Part, Selection};
 use basekeep_engine::{ErrorKind, Interrupt};
-use basekeep_testkit::{SAMPLE_PROJECT, TestCluster, TestDatabase, load_sql};
+use basekeep_testkit::{TestCluster, TestDatabase, load_sql, small_sample_project};
 
 use crate::support::{Backup, Events, assert_same_text, backed_up, into, programs, restore};
 
 async fn sample() -> (TestDatabase, Backup) {
     let source = TestCluster::shared(15).create_database();
-    source.load(SAMPLE_PROJECT).await;
+    source.load(&small_sample_project()).await;
     let backup = backed_up(&source).await;
     (source, backup)
 }
@@ -83,22 +83,11 @@ pub(super) fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, Strin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parts_of_the_sample_project_in_each_mode_change_what_the_plan_says_and_nothing_else() {
+async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without() {
     let (source, backup) = sample().await;
-    a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without(&source, &backup).await;
-    rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else_changes(&source, &backup).await;
-    single_objects_are_made_and_replaced_in_a_live_database(&source, &backup).await;
-    a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused(&source, &backup).await;
-    tables_that_refer_to_each_other_and_to_themselves_are_merged_together(&source, &backup).await;
-}
-
-async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without(
-    source: &TestDatabase,
-    backup: &Backup,
-) {
     let target = source.cluster().create_database();
     let alone = options(&target, tables(&["public.documents"]), Mode::Empty);
-    let error = restore(backup, &alone).await.unwrap_err();
+    let error = restore(&backup, &alone).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.message().contains("table public.projects (for "), "{error}");
     assert!(error.hints().iter().any(|hint| hint.contains("--with-dependencies")));
@@ -106,9 +95,9 @@ async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without(
 
     let selection = Selection { with_dependencies: true, ..tables(&["public.documents"]) };
     let all = options(&target, selection, Mode::Empty);
-    let (changes, report) = restored(backup, &all).await;
+    let (changes, report) = restored(&backup, &all).await;
     assert_eq!(report.failed, []);
-    assert_eq!(changes["rows of public.documents"], (ChangeKind::Load, Some(15_000)));
+    assert_eq!(changes["rows of public.documents"], (ChangeKind::Load, Some(750)));
     let (ours, theirs) = (source.contents().await, target.contents().await);
     assert!(
         theirs.iter().all(|(name, content)| ours.get(name) == Some(content)),
@@ -130,15 +119,14 @@ async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without(
     assert_eq!(statements(&source.pg_dump(&arguments)), statements(&target.pg_dump(&arguments)));
 
     // The same once more is refused, since it is there.
-    let error = restore(backup, &all).await.unwrap_err();
+    let error = restore(&backup, &all).await.unwrap_err();
     assert!(error.message().contains("has what was selected already: table public.documents"), "{error}");
 }
 
-async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else_changes(
-    source: &TestDatabase,
-    backup: &Backup,
-) {
-    let target = copy_of(source);
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else_changes() {
+    let (source, backup) = sample().await;
+    let target = copy_of(&source);
     load_sql(
         &target,
         "SET session_replication_role = replica; UPDATE public.messages SET body = 'spoilt' WHERE id < 10;
@@ -150,9 +138,9 @@ async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else
     let (before, definitions) = (target.contents().await, target.schema_dump());
     let selection =
         parts(&[Part::Data], tables(&["public.messages", "public.notifications", "public.organizations"]));
-    let (changes, report) = restored(backup, &options(&target, selection, Mode::Clear)).await;
+    let (changes, report) = restored(&backup, &options(&target, selection, Mode::Clear)).await;
     assert_eq!(report.failed, []);
-    assert_eq!(changes["rows of public.messages"], (ChangeKind::ReplaceRows, Some(80_000)));
+    assert_eq!(changes["rows of public.messages"], (ChangeKind::ReplaceRows, Some(4000)));
     assert_eq!(changes["rows of public.organizations"], (ChangeKind::Skip, Some(200)));
     let (after, wanted) = (target.contents().await, source.contents().await);
     let summaries =
@@ -173,8 +161,10 @@ async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else
     assert_eq!(latest.id, backup.snapshot.id);
 }
 
-async fn single_objects_are_made_and_replaced_in_a_live_database(source: &TestDatabase, backup: &Backup) {
-    let target = copy_of(source);
+#[tokio::test(flavor = "multi_thread")]
+async fn single_objects_are_made_and_replaced_in_a_live_database() {
+    let (source, backup) = sample().await;
+    let target = copy_of(&source);
     let definitions = target.schema_dump();
     load_sql(
         &target,
@@ -186,17 +176,17 @@ async fn single_objects_are_made_and_replaced_in_a_live_database(source: &TestDa
     .await;
     let rows = target.contents().await;
     let selection = objects(&["policy:storage.objects/Owners upload", "index:public.messages_body"]);
-    let (changes, report) = restored(backup, &options(&target, selection, Mode::Empty)).await;
+    let (changes, report) = restored(&backup, &options(&target, selection, Mode::Empty)).await;
     assert_eq!(report.failed, []);
     assert_eq!(changes.len(), 2, "{changes:?}");
     let selection =
         objects(&["policy:public.messages/*", "function:public.touch", "view:public.open_approvals"]);
-    let error = restore(backup, &options(&target, selection.clone(), Mode::Empty)).await.unwrap_err();
+    let error = restore(&backup, &options(&target, selection.clone(), Mode::Empty)).await.unwrap_err();
     assert!(
         error.message().contains("policy \"Messages of visible projects\" on public.messages"),
         "{error}"
     );
-    let (changes, report) = restored(backup, &options(&target, selection, Mode::Clear)).await;
+    let (changes, report) = restored(&backup, &options(&target, selection, Mode::Clear)).await;
     assert_eq!(report.failed, []);
     assert_eq!(changes["policy \"Own messages\" on public.messages"], (ChangeKind::Replace, None));
     assert_eq!(
@@ -209,11 +199,10 @@ async fn single_objects_are_made_and_replaced_in_a_live_database(source: &TestDa
     assert_eq!(target.contents().await, rows);
 }
 
-async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused(
-    source: &TestDatabase,
-    backup: &Backup,
-) {
-    let target = copy_of(source);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused() {
+    let (source, backup) = sample().await;
+    let target = copy_of(&source);
     let definitions = target.schema_dump();
     load_sql(
         &target,
@@ -222,7 +211,7 @@ async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused(
     .await;
     // Foreign keys of purchase_orders hang on it.
     let (before, changed) = (target.contents().await, target.schema_dump());
-    let error = restore(backup, &options(&target, tables(&["public.inventory_items"]), Mode::Clear))
+    let error = restore(&backup, &options(&target, tables(&["public.inventory_items"]), Mode::Clear))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
@@ -231,7 +220,7 @@ async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused(
     assert_same_text(&changed, &target.schema_dump());
 
     let selection = tables(&["public.inventory_items", "public.purchase_orders"]);
-    let (changes, report) = restored(backup, &options(&target, selection, Mode::Clear)).await;
+    let (changes, report) = restored(&backup, &options(&target, selection, Mode::Clear)).await;
     assert_eq!(report.failed, []);
     assert_eq!(changes["table public.inventory_items"], (ChangeKind::Replace, None));
     assert_eq!(changes["table public.purchase_orders"], (ChangeKind::Skip, None));
@@ -239,16 +228,15 @@ async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused(
     assert_eq!(differing(&source.contents().await, &target.contents().await), Vec::<String>::new());
 }
 
-async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together(
-    source: &TestDatabase,
-    backup: &Backup,
-) {
-    let target = copy_of(source);
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together() {
+    let (source, backup) = sample().await;
+    let target = copy_of(&source);
     load_sql(
         &target,
-        "SET session_replication_role = replica; DELETE FROM public.messages WHERE id > 60000; DELETE FROM public.approvals WHERE previous_id IS NOT NULL;
-         UPDATE public.users SET display_name = 'other' WHERE manager_id IS NULL; DELETE FROM public.users WHERE last_message_id > 60000;
-         DELETE FROM public.documents WHERE revision > 14000; ALTER TABLE public.documents DROP CONSTRAINT documents_pkey",
+        "SET session_replication_role = replica; DELETE FROM public.messages WHERE id > 3000; DELETE FROM public.approvals WHERE previous_id IS NOT NULL;
+         UPDATE public.users SET display_name = 'other' WHERE manager_id IS NULL; DELETE FROM public.users WHERE last_message_id > 3000;
+         DELETE FROM public.documents WHERE revision > 700; ALTER TABLE public.documents DROP CONSTRAINT documents_pkey",
     )
     .await;
     let before = target.contents().await;
@@ -258,27 +246,27 @@ async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together(
     );
     // A part of a circle alone would leave references that lead nowhere.
     let one = parts(&[Part::Data], tables(&["public.approvals"]));
-    let report = restore(backup, &options(&target, one, Mode::Merge(OnConflict::Keep))).await.unwrap();
+    let report = restore(&backup, &options(&target, one, Mode::Merge(OnConflict::Keep))).await.unwrap();
     assert_eq!(report.failed.len(), 1, "{:?}", report.failed);
     assert!(report.failed[0].reason.contains("that are not there"), "{:?}", report.failed);
     assert_eq!(target.contents().await, before);
 
     let keep = options(&target, selection, Mode::Merge(OnConflict::Keep));
-    let (changes, report) = restored(backup, &keep).await;
+    let (changes, report) = restored(&backup, &keep).await;
     assert_eq!(report.failed, []);
-    assert_eq!(changes["rows of public.messages"], (ChangeKind::Merge, Some(80_000)));
+    assert_eq!(changes["rows of public.messages"], (ChangeKind::Merge, Some(4000)));
     let of = |name: &str| {
         report.merged.iter().find(|table| table.object == format!("rows of public.{name}")).unwrap().clone()
     };
-    assert_eq!((of("messages").inserted, of("messages").unchanged), (20_000, 60_000));
+    assert_eq!((of("messages").inserted, of("messages").unchanged), (1000, 3000));
     // By a unique key that is not the primary one.
-    assert_eq!((of("documents").inserted, of("documents").unchanged), (1000, 14_000));
+    assert_eq!((of("documents").inserted, of("documents").unchanged), (50, 700));
     assert_eq!((of("users").conflicting, of("users").updated), (10, 0));
-    assert_eq!(of("approvals").inserted, 11_899);
+    assert_eq!(of("approvals").inserted, 499);
     assert_eq!(differing(&source.contents().await, &target.contents().await), ["table public.users"]);
 
     let replace = RestoreOptions { mode: Mode::Merge(OnConflict::Replace), ..keep };
-    let report = restore(backup, &replace).await.unwrap();
+    let report = restore(&backup, &replace).await.unwrap();
     assert_eq!(report.failed, []);
     assert_eq!((report.rows, report.conflicting), (10, 10), "{report:?}");
     assert_eq!(differing(&source.contents().await, &target.contents().await), Vec::<String>::new());
