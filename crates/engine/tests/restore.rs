@@ -5,6 +5,7 @@ mod each_part;
 mod failures;
 mod fast;
 mod interrupts;
+mod kills;
 mod left_alone;
 mod names;
 mod parts;

@@ -31,7 +31,7 @@ const SHOP: &str = r#"
     UPDATE shop.customers SET favourite = id WHERE id % 50 = 0; SELECT setval('shop.customers_id_seq', 300);
 "#;
 
-async fn shop() -> (TestDatabase, Backup) {
+pub(super) async fn shop() -> (TestDatabase, Backup) {
     let source = TestCluster::shared(15).create_database();
     load_sql(&source, SHOP).await;
     let backup = backed_up(&source).await;
@@ -291,7 +291,7 @@ async fn a_killed_restore_leaves_all_or_nothing_of_each_group_and_the_same_comma
     }
 }
 
-fn sorted(dump: &str) -> String {
+pub(super) fn sorted(dump: &str) -> String {
     let mut pieces: Vec<&str> = dump.split("\n--\n").collect();
     pieces.sort_unstable();
     pieces.join("\n")
