@@ -17,6 +17,7 @@ mod doctor;
 mod drill;
 mod export;
 mod forget;
+mod generate;
 mod history;
 mod init;
 mod key;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Prune(prune::Prune),
     Check(check::Check),
     Unlock(unlock::Unlock),
+    Generate(generate::Generate),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -79,6 +81,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Prune(command) => prune::run(&command, context).await,
         Command::Check(command) => check::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,
+        Command::Generate(command) => generate::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),
         Command::Man(command) => man::run(&command, context),

@@ -96,6 +96,18 @@ pub fn duckdb() -> PathBuf {
     found.unwrap_or_else(|| panic!("duckdb is missing: {HINT}"))
 }
 
+/// A validator of generated files, as a Python module: `check_jsonschema` or `kubernetes_validate`.
+///
+/// # Panics
+/// When it is missing.
+pub fn validator(module: &str) -> std::process::Command {
+    let packages = cache().join("validators");
+    assert!(packages.join(module).is_dir(), "{module} is missing: {HINT}");
+    let mut command = std::process::Command::new(tool("python3", 0));
+    command.env("PYTHONPATH", packages).args(["-m", module]);
+    command
+}
+
 /// The Garage server, from the cache or `PATH`.
 ///
 /// # Panics

@@ -1,10 +1,10 @@
 //! `basekeep init`: a configuration that works as it stands, a key, a repository. Nothing that exists is overwritten.
 
-mod address;
+pub(super) mod address;
 mod discover;
 mod project;
 pub(super) mod secrets;
-mod template;
+pub(super) mod template;
 
 use std::path::{Path, PathBuf};
 

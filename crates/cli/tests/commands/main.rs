@@ -10,6 +10,7 @@ mod copy;
 mod diff;
 mod export;
 mod forget;
+mod generate;
 mod init;
 mod key;
 mod prune;

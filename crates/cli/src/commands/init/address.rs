@@ -6,11 +6,11 @@ use basekeep_engine::postgres::{Environment, Secret};
 
 /// A URL that may stand in basekeep.toml, and the password that was taken out of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) url: String,
-    pub(super) password: Option<Secret>,
+pub(in crate::commands) struct Address {
+    pub(in crate::commands) url: String,
+    pub(in crate::commands) password: Option<Secret>,
     /// What was changed beyond that, for people.
-    pub(super) note: Option<String>,
+    pub(in crate::commands) note: Option<String>,
 }
 
 /// Parameters that object-relational mappers put into URLs and that PostgreSQL does not know.
@@ -27,7 +27,7 @@ const FOREIGN: [&str; 9] = [
 ];
 
 /// Takes the password and foreign parameters out of a URL or conninfo string. The error is that of the URL itself.
-pub(super) fn take(text: &str) -> Result<Address, EngineError> {
+pub(in crate::commands) fn take(text: &str) -> Result<Address, EngineError> {
     // Nothing but the text itself counts here: no PGPASSWORD, no .pgpass.
     let bare = Environment { user: Some("nobody".to_owned()), ..Environment::default() };
     let text = text.trim();
