@@ -3,6 +3,7 @@
 //! Unknown keys are errors that name the nearest known one. Relative paths are relative to the file, `~` is the home
 //! directory. Nothing here connects anywhere.
 
+mod alerts;
 mod dotenv;
 mod files;
 mod management;
@@ -24,6 +25,10 @@ use crate::export::SetOptions;
 use crate::files::FilesAccess;
 use crate::{EngineError, ErrorKind};
 
+pub use alerts::{
+    AgeLimit, AlertsEntry, ChannelEntry, ChannelKind, LIMIT_KEYS, Limits, SecretFrom, SmtpEntry,
+    SmtpSecurity, Thresholds, Topic,
+};
 pub use dotenv::Dotenv;
 pub use files::FilesEntry;
 pub use management::{Management, ManagementEntry};
@@ -55,6 +60,8 @@ pub struct Config {
     pub export: Option<ExportEntry>,
     /// `secret` of `[diff]`: columns whose values `diff` and `history` hide ([`crate::diff::Secrets`]).
     pub secret_columns: Vec<String>,
+    /// `[alerts]`.
+    pub alerts: AlertsEntry,
 }
 
 /// `[export]`: a plain copy of each snapshot, beside the repository.
@@ -74,7 +81,7 @@ impl ExportEntry {
 }
 
 /// `[source.<name>]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceEntry {
     /// The name under which its snapshots are kept.
     pub name: String,
@@ -94,6 +101,8 @@ pub struct SourceEntry {
     pub changes: ChangePolicy,
     /// How it is read.
     pub pace: Pace,
+    /// Its own thresholds, which come before those of `[alerts]`.
+    pub alerts: Limits,
 }
 
 impl Config {
@@ -140,6 +149,12 @@ impl Config {
     pub fn profile_of(&self, source: &str) -> Option<&ProfileEntry> {
         let source = self.sources.iter().find(|entry| entry.name == source)?;
         self.profile(source.profile.as_deref()?)
+    }
+
+    /// The thresholds of the source of that name; those of `[alerts]` for one that the file does not know.
+    pub fn thresholds(&self, source: &str) -> Thresholds {
+        let own = self.sources.iter().find(|entry| entry.name == source).map(|entry| &entry.alerts);
+        Thresholds::of(&self.alerts.limits, own.unwrap_or(&Limits::default()))
     }
 
     /// The replica of that name.

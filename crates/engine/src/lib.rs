@@ -23,6 +23,7 @@ pub mod keys;
 pub mod listing;
 pub mod live;
 pub mod mask;
+pub mod monitor;
 pub mod objects;
 pub mod project;
 pub mod prune;

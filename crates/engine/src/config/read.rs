@@ -1,5 +1,6 @@
 //! From the file's text to a [`Config`]: every key is known and has the right type, or the error names its line.
 
+mod alerts;
 mod changes;
 mod export;
 mod files;
@@ -16,12 +17,14 @@ use basekeep_postgres::{Environment, Secret};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, PasswordFrom, ProfileEntry, RepositoryEntry, SourceEntry, expand, nearest, usage};
+use super::{
+    AlertsEntry, Config, PasswordFrom, ProfileEntry, RepositoryEntry, SourceEntry, expand, nearest, usage,
+};
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 6] = ["repository", "replica", "source", "profile", "export", "diff"];
+const TOP_KEYS: [&str; 7] = ["repository", "replica", "source", "profile", "export", "diff", "alerts"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
-const SOURCE_KEYS: [&str; 17] = [
+const SOURCE_KEYS: [&str; 18] = [
     "url",
     "password_env",
     "password_file",
@@ -39,6 +42,7 @@ const SOURCE_KEYS: [&str; 17] = [
     "lock_timeout",
     "on_table_change",
     "warn_snapshot_after",
+    "alerts",
 ];
 
 pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Result<Config, EngineError> {
@@ -69,6 +73,7 @@ impl Reader<'_> {
             profiles: Vec::new(),
             export: None,
             secret_columns: Vec::new(),
+            alerts: AlertsEntry::default(),
         };
         if let Some(value) = table.get("repository") {
             config.repository = self.repository(self.table(value, "repository")?)?;
@@ -81,6 +86,9 @@ impl Reader<'_> {
             self.check_keys(table, "in [diff]", &["secret"])?;
             let columns = self.strings(table, "secret")?;
             config.secret_columns = columns.into_iter().map(|(_, column)| column.to_owned()).collect();
+        }
+        if let Some(value) = table.get("alerts") {
+            config.alerts = self.alerts(value)?;
         }
         for (name, value) in self.sections(table, "profile")? {
             config.profiles.push(self.profile(name, value)?);
@@ -151,6 +159,7 @@ impl Reader<'_> {
             storage: self.files(table)?,
             changes: self.changes(table)?,
             pace: self.pace(table)?,
+            alerts: self.source_limits(table, &section)?,
         })
     }
 
