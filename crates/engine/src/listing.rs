@@ -202,7 +202,7 @@ pub async fn manifest(repository: &Repository, snapshot: &Snapshot) -> Result<Ma
     })
 }
 
-async fn read_manifest(
+pub(crate) async fn read_manifest(
     repository: &Repository,
     snapshot: &Snapshot,
 ) -> Result<Option<Manifest>, EngineError> {

@@ -60,7 +60,7 @@ pub async fn unlock(repository: &Repository, all: bool) -> Result<UnlockReport, 
 }
 
 impl LockSummary {
-    fn of(lock: LockInfo) -> Self {
+    pub(crate) fn of(lock: LockInfo) -> Self {
         let unreadable = lock.holder.as_ref().err().map(|reason| format!("it cannot be read: {reason}"));
         Self {
             file: lock.file,

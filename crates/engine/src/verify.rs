@@ -11,7 +11,7 @@ use basekeep_repository::{CheckOptions, CheckProgress, LockMode, Repository, Sna
 
 use crate::stored::manifest::{Manifest, Table};
 use crate::words::counted;
-use crate::{EngineError, Event, Interrupt, Observer, Progress, ResultExt, Step, listing};
+use crate::{EngineError, Event, Interrupt, Observer, Progress, ResultExt, Step, listing, monitor};
 
 /// How much of a table's file is read ahead.
 const PREFETCH: usize = 32 << 20;
@@ -82,6 +82,9 @@ pub(crate) async fn verify_subset(
     let result = interrupt.guard(locked(repository, options, subset, &observer)).await;
     let released = lock.release().await;
     let report = result?;
+    if options.snapshot.is_none() {
+        monitor::health::checked(repository, &report, jiff::Timestamp::now()).await;
+    }
     released.doing(|| "remove the repository's lock")?;
     Ok(report)
 }

@@ -18,6 +18,7 @@ use super::redact::Redactor;
 use super::run::{Run, RunEnd, RunStart};
 use super::state::{Entry, News};
 use super::store::Store;
+use crate::history;
 
 /// Messages that wait for one channel. What finds its queue full is told with the next observation.
 const QUEUE: usize = 64;
@@ -46,12 +47,9 @@ impl Setup {
         Self { state, folder: folder.into(), env, patience: Patience::default(), secrets: Vec::new() }
     }
 
-    /// Where the state is kept by default: `$XDG_STATE_HOME/basekeep/alerts.json`, else below `~/.local/state`. `None`
-    /// without any of them.
+    /// Where the state is kept by default: beside the history of runs. `None` where that has no place.
     pub fn state_file(env: &Environment) -> Option<PathBuf> {
-        let given = env.var("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = given.or_else(|| env.home.as_ref().map(|home| home.join(".local/state")));
-        base.map(|base| base.join("basekeep/alerts.json"))
+        history::state_folder(None, env).map(|folder| folder.join("alerts.json"))
     }
 }
 
@@ -295,7 +293,7 @@ impl Alerts {
                 return;
             }
             // One channel is enough: people were told. Where no channel wants it, nobody waits for it.
-            let told = !wanted || taken.iter().any(|taken| *taken == Ok(true));
+            let told = !wanted || taken.contains(&Ok(true));
             let now = message.time;
             let settled = tokio::task::spawn_blocking(move || {
                 shared.store.change(|states| match told {

@@ -26,7 +26,7 @@ impl Reader<'_> {
         if let Some(text) = self.string(table, "repeat")? {
             entry.repeat = match text {
                 "never" => None,
-                _ => self.parsed(table, "repeat", |text| span_of_days(text))?.filter(|time| !time.is_zero()),
+                _ => self.parsed(table, "repeat", span_of_days)?.filter(|time| !time.is_zero()),
             };
         }
         if let Some(smtp) = table.get("smtp") {
