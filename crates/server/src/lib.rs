@@ -4,3 +4,4 @@ pub mod alerts;
 pub mod history;
 pub mod jobs;
 pub mod live;
+pub mod web;
