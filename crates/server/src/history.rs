@@ -369,5 +369,23 @@ impl History {
     }
 }
 
+/// An error for the history: its message with its causes, then its hints, a line each.
+pub fn text_of(error: &EngineError) -> String {
+    let mut text = error.message().to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let message = next.to_string();
+        // Many messages say already what their cause says.
+        if !text.contains(&message) {
+            text += &format!(": {message}");
+        }
+        cause = next.source();
+    }
+    for hint in error.hints() {
+        text += &format!("\nhint: {hint}");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,12 @@
 //! What runs by itself: schedules, alerts, metrics and the web dashboard. The work is the engine's.
 
+pub mod agenda;
 pub mod alerts;
+pub mod clock;
+pub mod daemon;
 pub mod history;
 pub mod jobs;
 pub mod live;
+pub mod operations;
+pub mod timetable;
 pub mod web;
