@@ -63,7 +63,7 @@ pub(crate) struct Global {
 }
 
 /// `90s`, `5m`, `1h30m`, `2d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let help = "write a duration such as 30s, 5m or 1h30m";
     let span: jiff::Span = text.parse().map_err(|_| help.to_owned())?;
     let relative = jiff::SpanRelativeTo::days_are_24_hours();

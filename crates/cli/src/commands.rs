@@ -22,13 +22,16 @@ mod history;
 mod init;
 mod key;
 mod list;
+mod log;
 mod man;
 mod manifest;
 mod pace;
 mod prune;
 mod repair;
 mod restore;
+mod run;
 mod show;
+mod status;
 mod unlock;
 mod verify;
 
@@ -38,6 +41,9 @@ pub(crate) enum Command {
     Init(init::Init),
     Doctor(doctor::Doctor),
     Backup(backup::Backup),
+    Run(run::Run),
+    Log(log::Log),
+    Status(status::Status),
     List(list::List),
     Show(show::Show),
     Verify(verify::Verify),
@@ -60,11 +66,21 @@ pub(crate) enum Command {
     Man(man::Man),
 }
 
+impl Command {
+    /// Whether it has its own way with signals.
+    pub(crate) fn handles_signals(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+}
+
 pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, EngineError> {
     match command {
         Command::Init(command) => init::run(&command, context).await,
         Command::Doctor(command) => doctor::run(&command, context).await,
         Command::Backup(command) => backup::run(&command, context).await,
+        Command::Run(command) => run::run(&command, context).await,
+        Command::Log(command) => log::run(&command, context).await,
+        Command::Status(command) => status::run(&command, context).await,
         Command::List(command) => list::run(&command, context).await,
         Command::Show(command) => show::run(&command, context).await,
         Command::Verify(command) => verify::run(&command, context).await,

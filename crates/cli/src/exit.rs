@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     WrongPassword,
     Unreachable,
     Interrupted,
+    /// What another program ended with.
+    Other(u8),
 }
 
 /// The text for `--help`.
@@ -46,6 +48,7 @@ impl Exit {
             Self::WrongPassword => 12,
             Self::Unreachable => 13,
             Self::Interrupted => 130,
+            Self::Other(code) => code,
         }
     }
 

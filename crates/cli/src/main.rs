@@ -7,12 +7,14 @@ mod context;
 mod exit;
 mod output;
 mod progress;
+mod runs;
 mod signals;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use arguments::Cli;
+use basekeep_engine::Interrupt;
 use clap::Parser;
 use context::Context;
 use exit::Exit;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: Output) -> Exit {
-    let interrupt = signals::listen(&output);
+    let interrupt = if cli.command.handles_signals() { Interrupt::never() } else { signals::listen(&output) };
     let context = Context::new(cli.global, output, interrupt);
     match commands::run(cli.command, &context).await {
         Ok(exit) => exit,

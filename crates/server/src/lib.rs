@@ -8,5 +8,6 @@ pub mod history;
 pub mod jobs;
 pub mod live;
 pub mod operations;
+pub mod ready;
 pub mod timetable;
 pub mod web;

@@ -1,5 +1,6 @@
 //! `basekeep backup`: one snapshot of each source.
 
+pub(super) mod detach;
 mod plain;
 
 use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
@@ -14,8 +15,9 @@ use super::pace::PaceArguments;
 use crate::context::Context;
 use crate::context::sources::Wanted;
 use crate::exit::Exit;
-use crate::output::{ErrorBody, units};
+use crate::output::{ErrorBody, units, with_causes};
 use crate::progress;
+use crate::runs::{Own, Runs};
 
 /// Back up databases, one snapshot each
 #[derive(Debug, Args)]
@@ -51,6 +53,12 @@ pub(crate) struct Backup {
     /// Say what would be backed up; write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Work in the background, and return at once with the process and the log (`basekeep log -f` follows it)
+    #[arg(long, conflicts_with = "dry_run")]
+    detach: bool,
+    /// What to back up comes on standard input, from another process of this program
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    handed_over: bool,
 }
 
 #[derive(Serialize)]
@@ -105,7 +113,44 @@ struct ReplicaDocument<'a> {
 
 pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, EngineError> {
     check_tags(&command.tags)?;
-    let wanted = context.wanted_sources(&command.sources, command.name.as_deref())?;
+    if command.detach {
+        return detach::start(command, context).await;
+    }
+    if command.handed_over {
+        return detach::handed_over(command, context).await;
+    }
+    let mut own = own_run(command, context);
+    let result = work(command, &command.sources, context, &mut own).await;
+    end_run(own, &result);
+    result
+}
+
+/// Takes note of this run for `status`. That it cannot be noted is no reason not to back up.
+fn own_run(command: &Backup, context: &Context) -> Option<Own> {
+    if command.dry_run {
+        return None;
+    }
+    let wanted = context.wanted_sources(&command.sources, command.name.as_deref()).ok()?;
+    let names = wanted.iter().map(|source| source.name().to_owned()).collect();
+    let runs = Runs::of(&context.env)?;
+    runs.begin(&runs.new_name(std::process::id()), names, false).ok()
+}
+
+fn end_run(own: Option<Own>, result: &Result<Exit, EngineError>) {
+    let Some(mut own) = own else { return };
+    if let Err(error) = result {
+        own.failed(&with_causes(error));
+    }
+    own.end(result.as_ref().map_or_else(Exit::of, |exit| *exit).code());
+}
+
+async fn work(
+    command: &Backup,
+    sources: &[String],
+    context: &Context,
+    own: &mut Option<Own>,
+) -> Result<Exit, EngineError> {
+    let wanted = context.wanted_sources(sources, command.name.as_deref())?;
     let targets = context.backup_targets().await?;
     let mut exit = Exit::Done;
     let mut results = Vec::new();
@@ -113,6 +158,7 @@ pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, Eng
         let result = one(command, context, &targets, source).await;
         let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         exit = exit.worst(end_of(&result));
+        note(own, source.name(), &result);
         report(context, source.name(), &result)?;
         let copy = match &result {
             Ok(report) => plain::write(context, &targets, report).await?,
@@ -129,6 +175,18 @@ pub(crate) async fn run(command: &Backup, context: &Context) -> Result<Exit, Eng
         progress::emit(&context.output, &document(&results))?;
     }
     Ok(exit)
+}
+
+fn note(own: &mut Option<Own>, source: &str, result: &Result<BackupReport, EngineError>) {
+    let Some(own) = own else { return };
+    match result {
+        Ok(report) => {
+            if let Some(id) = &report.snapshot {
+                own.made(source, id);
+            }
+        }
+        Err(error) => own.failed(&format!("{source}: {}", with_causes(error))),
+    }
 }
 
 fn check_tags(tags: &[String]) -> Result<(), EngineError> {

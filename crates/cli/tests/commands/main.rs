@@ -18,6 +18,7 @@ mod reference;
 mod repository;
 mod sandbox;
 mod server;
+mod start;
 mod supabase;
 mod terminal;
 mod usage;

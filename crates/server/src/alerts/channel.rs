@@ -2,7 +2,7 @@
 
 mod chat;
 mod command;
-mod http;
+pub(crate) mod http;
 mod mail;
 mod ping;
 mod webhook;

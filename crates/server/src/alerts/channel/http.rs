@@ -22,8 +22,8 @@ pub(super) fn address(secret: &Secret) -> Result<Url, EngineError> {
     Ok(url)
 }
 
-/// The client of all channels. It trusts the certificates of this machine.
-pub(super) fn client() -> Result<Client, EngineError> {
+/// The client of all channels. It trusts the certificates of this machine, and follows no redirect.
+pub(crate) fn client() -> Result<Client, EngineError> {
     static CLIENT: OnceLock<Result<Client, String>> = OnceLock::new();
     let client = CLIENT.get_or_init(|| build().map_err(|error| error.to_string()));
     client.clone().map_err(|why| EngineError::failed(format!("cannot set up HTTP: {why}")))
