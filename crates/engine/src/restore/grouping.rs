@@ -89,11 +89,18 @@ fn take_in_dependents(
     roots.extend(members.iter().filter_map(|&n| root_of[n].as_ref()));
     loop {
         let before = (members.len(), roots.len());
+        let of_members = members.iter().flat_map(|&m| &steps[m].after);
+        let needed: HashSet<usize> =
+            of_members.filter(|(_, need)| *need == Need::Success).map(|(n, _)| *n).collect();
         for n in 0..steps.len() {
             // A step that only comes later may stay outside; one that needs a member may not.
             let needs = steps[n].after.iter().any(|(m, need)| *need == Need::Success && members.contains(m));
             let belongs = root_of[n].as_ref().is_some_and(|root| roots.contains(root));
-            if (needs || belongs) && !matches!(steps[n].action, Action::LargeObjects(_)) {
+            // Between two members there is no place for a step of its own.
+            let is_needed = needed.contains(&n)
+                && steps[n].stage == Stage::Parallel
+                && steps[n].after.iter().any(|(m, _)| members.contains(m));
+            if (needs || belongs || is_needed) && !matches!(steps[n].action, Action::LargeObjects(_)) {
                 members.insert(n);
                 roots.extend(&root_of[n]);
             }
@@ -200,7 +207,9 @@ fn arrange(
         let Some(slot) = arranged.get_mut(new) else { continue };
         match &mut slot.action {
             Action::Group(group) if members.contains(&old) => {
-                for (n, need) in after {
+                // What only keeps an order must not go round in a circle: grants of one group come after those of another, and
+                // the other way round. What they need of each other made them one group.
+                for (n, need) in after.into_iter().filter(|(n, need)| *n < new || *need == Need::Success) {
                     match slot.after.iter_mut().find(|(m, _)| *m == n) {
                         Some((_, known)) if need == Need::Success => *known = need,
                         Some(_) => {}

@@ -140,6 +140,43 @@ pub(super) fn refuse_present(
         .hint("a restore that ended early is continued with --resume"))
 }
 
+/// Refuses, as kind `Usage`, to make a table anew whose rows, or some of them, do not come back with it. `some` are the entries
+/// of rows that a condition chooses from.
+pub(super) fn refuse_lost_rows(
+    archive: &Archive,
+    found: &Reconciled,
+    some: &dyn Fn(i32) -> bool,
+) -> Result<(), EngineError> {
+    let name = |entry: &Entry| (entry.namespace.clone(), entry.tag.clone());
+    let whole: HashSet<_> = archive
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "TABLE DATA" && !some(entry.dump_id))
+        .map(name)
+        .collect();
+    // A partitioned table has none itself.
+    let has_rows = |entry: &&Entry| {
+        entry.desc == "TABLE"
+            && !entry.defn.as_ref().is_some_and(|text| text.to_string().contains("\nPARTITION BY "))
+    };
+    let lost: Vec<String> = archive
+        .entries
+        .iter()
+        .filter(|entry| found.replaced.contains(&entry.dump_id))
+        .filter(has_rows)
+        .filter(|entry| !whole.contains(&name(entry)))
+        .map(Entry::display)
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::usage(format!(
+        "the target has other definitions of {}, which would be dropped with rows that were not selected",
+        shown(&lost)
+    ))
+    .hint("select the rows, too (--only schema,data, no --where), or change the definitions by hand"))
+}
+
 /// Of the globals what a selection means: settings of the database with `config`, roles' settings with `roles`; what
 /// new roles have comes with them.
 pub(super) fn globals(globals: &mut Globals, selected: &Selected, new: &dyn Fn(&str) -> bool) {

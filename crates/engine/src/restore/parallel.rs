@@ -169,6 +169,9 @@ async fn worker(shared: Arc<Shared>, client: Option<Client>) {
         match shared.next(last) {
             Next::Over => break,
             Next::Wait => changed.await,
+            Next::Stuck => {
+                shared.give_up(Some("it waits for something that waits for it: a defect of basekeep"))
+            }
             Next::Unit { task, unit } => {
                 last = Some(task);
                 let alone = shared.rows_open.load(Relaxed) == 0;
@@ -451,8 +454,17 @@ impl Shared {
         if self.alive.fetch_sub(1, Relaxed) > 1 {
             return;
         }
+        self.give_up(None);
+    }
+
+    /// Settles all that has not begun as failed, for this reason where there is one.
+    fn give_up(&self, reason: Option<&str>) {
         let given_up = self.schedule().give_up();
         for task in given_up {
+            if let Some(reason) = reason {
+                let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+                reasons.insert(task, reason.to_owned());
+            }
             self.note_settled(task);
         }
         self.changed.notify_waiters();

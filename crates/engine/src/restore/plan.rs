@@ -109,6 +109,9 @@ pub(crate) async fn make(
         }
         None => None,
     };
+    if let Some(found) = &reconciled {
+        narrow::refuse_lost_rows(&planner.contents.archive, found, &|id| conditions.contains_key(&id))?;
+    }
     let is_project = held.as_ref().is_some_and(|held| held.is_project);
     let mut found_late = late::Found::default();
     let late = match &reconciled {

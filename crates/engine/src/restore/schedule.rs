@@ -58,6 +58,8 @@ pub(super) enum Next {
     Unit { task: usize, unit: usize },
     /// Nothing now; ask again when another unit has been reported.
     Wait,
+    /// Nothing ever: what is left waits for itself, which is a defect of the plan.
+    Stuck,
     /// Everything is settled.
     Over,
 }
@@ -140,6 +142,9 @@ impl Schedule {
             self.ready.remove(&key);
             self.start(key.1);
             return self.hand(key.1);
+        }
+        if self.running.is_empty() {
+            return Next::Stuck;
         }
         let longest = |alone: bool| {
             let candidates = self.running.iter().copied();
@@ -324,6 +329,18 @@ mod tests {
 
     fn schedule(tasks: Vec<Task>) -> Schedule {
         Schedule::new(tasks, &HashMap::new()).0
+    }
+
+    #[test]
+    fn what_waits_for_itself_is_noticed() {
+        let mut circle =
+            schedule(vec![task(1, 1, &[]), task(1, 1, &[(2, Need::End)]), task(1, 1, &[(1, Need::End)])]);
+        assert_eq!(circle.next(None), Next::Unit { task: 0, unit: 0 });
+        assert_eq!(circle.next(None), Next::Wait);
+        circle.report(0, true);
+        assert_eq!(circle.next(None), Next::Stuck);
+        assert_eq!(circle.give_up(), [1, 2]);
+        assert_eq!(circle.next(None), Next::Over);
     }
 
     #[test]

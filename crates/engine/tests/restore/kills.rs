@@ -32,7 +32,7 @@ fn at(step: &'static str, end: bool) -> impl Fn(&Event) -> bool + Send + Sync + 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_merge_leaves_all_or_nothing_of_each_group_and_the_same_command_goes_on() {
-    let (source, backup) = shop().await;
+    let (source, backup) = shop(15).await;
     let merge = |target: &TestDatabase| RestoreOptions {
         jobs: Some(2),
         ..options(target, tables(&["shop.*", "public.notes"]), Mode::Merge(OnConflict::Replace))
@@ -64,7 +64,7 @@ async fn a_killed_merge_leaves_all_or_nothing_of_each_group_and_the_same_command
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_restore_beside_the_live_tables_touches_none_of_them_and_is_resumed() {
-    let (source, backup) = shop().await;
+    let (source, backup) = shop(15).await;
     let beside = |target: &TestDatabase| {
         let mut rename = Rename::default();
         rename.schema("shop=before").unwrap();
@@ -95,7 +95,7 @@ async fn a_killed_restore_beside_the_live_tables_touches_none_of_them_and_is_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_restore_of_a_table_that_was_gone_is_resumed() {
-    let (source, backup) = shop().await;
+    let (source, backup) = shop(15).await;
     let gone = "ALTER TABLE shop.customers DROP COLUMN favourite CASCADE; DROP TABLE shop.orders CASCADE; DROP TABLE public.notes";
     let selection = tables(&["shop.orders", "public.notes"]);
     for (step, end) in MOMENTS {
@@ -137,7 +137,7 @@ async fn clear_that_is_killed_in_or_after_its_safety_backup_has_changed_nothing_
     for (moment, is_safe) in
         [("rows", false), ("snapshot", false), ("safety-snapshot", true), ("after", true)]
     {
-        let (source, backup) = shop().await;
+        let (source, backup) = shop(15).await;
         let target = copy_of(&source);
         load_sql(&target, IN_USE).await;
         let before = target.contents().await;

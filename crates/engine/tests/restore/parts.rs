@@ -12,8 +12,8 @@ use basekeep_testkit::{TestCluster, TestDatabase, load_sql, small_sample_project
 
 use crate::support::{Backup, Events, assert_same_text, backed_up, into, programs, restore};
 
-async fn sample() -> (TestDatabase, Backup) {
-    let source = TestCluster::shared(15).create_database();
+async fn sample(major: u32) -> (TestDatabase, Backup) {
+    let source = TestCluster::shared(major).create_database();
     source.load(&small_sample_project()).await;
     let backup = backed_up(&source).await;
     (source, backup)
@@ -84,7 +84,7 @@ pub(super) fn differing(a: &BTreeMap<String, String>, b: &BTreeMap<String, Strin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without() {
-    let (source, backup) = sample().await;
+    let (source, backup) = sample(15).await;
     let target = source.cluster().create_database();
     let alone = options(&target, tables(&["public.documents"]), Mode::Empty);
     let error = restore(&backup, &alone).await.unwrap_err();
@@ -125,7 +125,7 @@ async fn a_table_goes_into_an_empty_database_with_what_it_needs_and_not_without(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else_changes() {
-    let (source, backup) = sample().await;
+    let (source, backup) = sample(15).await;
     let target = copy_of(&source);
     load_sql(
         &target,
@@ -161,9 +161,8 @@ async fn rows_take_the_place_of_others_with_what_refers_to_them_and_nothing_else
     assert_eq!(latest.id, backup.snapshot.id);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn single_objects_are_made_and_replaced_in_a_live_database() {
-    let (source, backup) = sample().await;
+async fn single_objects_are_made_and_replaced_in_a_live_database(major: u32) {
+    let (source, backup) = sample(major).await;
     let target = copy_of(&source);
     let definitions = target.schema_dump();
     load_sql(
@@ -201,7 +200,7 @@ async fn single_objects_are_made_and_replaced_in_a_live_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused() {
-    let (source, backup) = sample().await;
+    let (source, backup) = sample(15).await;
     let target = copy_of(&source);
     let definitions = target.schema_dump();
     load_sql(
@@ -228,9 +227,8 @@ async fn a_table_with_other_columns_is_made_anew_in_one_transaction_or_refused()
     assert_eq!(differing(&source.contents().await, &target.contents().await), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together() {
-    let (source, backup) = sample().await;
+async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together(major: u32) {
+    let (source, backup) = sample(major).await;
     let target = copy_of(&source);
     load_sql(
         &target,
@@ -270,4 +268,24 @@ async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together()
     assert_eq!(report.failed, []);
     assert_eq!((report.rows, report.conflicting), (10, 10), "{report:?}");
     assert_eq!(differing(&source.contents().await, &target.contents().await), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together_on_15() {
+    tables_that_refer_to_each_other_and_to_themselves_are_merged_together(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_refer_to_each_other_and_to_themselves_are_merged_together_on_18() {
+    tables_that_refer_to_each_other_and_to_themselves_are_merged_together(18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_objects_are_made_and_replaced_in_a_live_database_on_15() {
+    single_objects_are_made_and_replaced_in_a_live_database(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_objects_are_made_and_replaced_in_a_live_database_on_18() {
+    single_objects_are_made_and_replaced_in_a_live_database(18).await;
 }
