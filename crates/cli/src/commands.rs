@@ -28,6 +28,7 @@ mod manifest;
 mod pace;
 mod prune;
 mod repair;
+mod report;
 mod restore;
 mod run;
 mod show;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Status(status::Status),
     List(list::List),
     Show(show::Show),
+    Report(report::Report),
     Verify(verify::Verify),
     Repair(repair::Repair),
     Drill(drill::Drill),
@@ -83,6 +85,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Status(command) => status::run(&command, context).await,
         Command::List(command) => list::run(&command, context).await,
         Command::Show(command) => show::run(&command, context).await,
+        Command::Report(command) => report::run(&command, context).await,
         Command::Verify(command) => verify::run(&command, context).await,
         Command::Repair(command) => repair::run(&command, context).await,
         Command::Drill(command) => drill::run(&command, context).await,

@@ -7,6 +7,8 @@ mod context;
 mod exit;
 mod output;
 mod progress;
+mod record;
+mod reports;
 mod runs;
 mod signals;
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub export: Option<ExportEntry>,
     /// `secret` of `[diff]`: columns whose values `diff` and `history` hide ([`crate::diff::Secrets`]).
     pub secret_columns: Vec<String>,
+    /// `folder` of `[report]`: where a report of each backup goes.
+    pub report_folder: Option<PathBuf>,
     /// `[alerts]`.
     pub alerts: AlertsEntry,
 }

@@ -29,6 +29,7 @@ pub mod project;
 pub mod prune;
 pub mod repair;
 pub mod replicas;
+pub mod report;
 pub mod repositories;
 pub mod restore;
 pub mod retention;

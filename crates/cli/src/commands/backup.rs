@@ -7,6 +7,8 @@ use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
 use basekeep_engine::files::FilesAccess;
 use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind};
+use basekeep_server::history::RunResult;
+use basekeep_server::jobs::JobKind;
 use clap::Args;
 use serde::Serialize;
 
@@ -17,6 +19,7 @@ use crate::context::sources::Wanted;
 use crate::exit::Exit;
 use crate::output::{ErrorBody, units, with_causes};
 use crate::progress;
+use crate::record::Recording;
 use crate::runs::{Own, Runs};
 
 /// Back up databases, one snapshot each
@@ -155,6 +158,7 @@ async fn work(
     let mut exit = Exit::Done;
     let mut results = Vec::new();
     for source in &wanted {
+        let recording = (!command.dry_run).then(|| Recording::begin(JobKind::Backup, Some(source.name())));
         let result = one(command, context, &targets, source).await;
         let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         exit = exit.worst(end_of(&result));
@@ -165,6 +169,13 @@ async fn work(
             Err(_) => None,
         };
         exit = exit.worst(plain::end_of(&copy));
+        if let Some(recording) = recording {
+            let end = result.as_ref().map(|_| end_of(&result).worst(plain::end_of(&copy)));
+            recording.end(context, end, |run| result.iter().for_each(|report| fill(run, report)));
+        }
+        if let Ok(report) = &result {
+            context.keep_report(&targets, report, plain::removed(&copy)).await;
+        }
         let stop = stop || exit == Exit::Interrupted;
         results.push((source.name(), result, copy));
         if stop {
@@ -175,6 +186,23 @@ async fn work(
         progress::emit(&context.output, &document(&results))?;
     }
     Ok(exit)
+}
+
+/// What came out, for the history of runs.
+fn fill(run: &mut RunResult, report: &BackupReport) {
+    let manifest = &report.manifest;
+    let totals = &manifest.totals;
+    run.snapshot = report.snapshot.clone();
+    run.rows = Some(totals.rows);
+    run.bytes = Some(totals.bytes + manifest.large_objects.bytes);
+    run.added_bytes = i64::try_from(totals.added_bytes).ok();
+    let tables = units::counted(totals.tables, "table", "tables");
+    run.summary = Some(format!("{tables}, {}", units::counted(totals.rows, "row", "rows")));
+    run.error = manifest
+        .not_captured
+        .first()
+        .map(|missing| format!("not captured: {}: {}", missing.what, missing.reason));
+    run.warnings = manifest.warnings.iter().map(|warning| warning.message.clone()).collect();
 }
 
 fn note(own: &mut Option<Own>, source: &str, result: &Result<BackupReport, EngineError>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use basekeep_engine::drill::{self, DrillOptions, DrillReport};
 use basekeep_engine::{EngineError, listing};
+use basekeep_server::jobs::JobKind;
 use clap::Args;
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::exit::Exit;
 use crate::output::table::{Align, Table, clean};
 use crate::output::units;
 use crate::progress;
+use crate::record::Recording;
 
 /// Restore a snapshot into a scratch Postgres and compare everything
 #[derive(Debug, Args)]
@@ -85,9 +87,13 @@ pub(crate) async fn run(command: &Drill, context: &Context) -> Result<Exit, Engi
         environment: Some(context.env.clone()),
         record: true,
     };
-    let report =
-        drill::drill(&repository, &snapshot, &options, context.observer(), &context.interrupt).await?;
-    let exit = if report.proof.equal { Exit::Done } else { Exit::Difference };
+    let recording = Recording::begin(JobKind::Drill, Some(&snapshot.hostname));
+    let drilled =
+        drill::drill(&repository, &snapshot, &options, context.observer(), &context.interrupt).await;
+    let exit = |report: &DrillReport| if report.proof.equal { Exit::Done } else { Exit::Difference };
+    recording.end(context, drilled.as_ref().map(exit), |run| run.snapshot = Some(snapshot.id.to_string()));
+    let report = drilled?;
+    let exit = exit(&report);
     if context.output.json {
         progress::emit(&context.output, &document(&report))?;
         return Ok(exit);

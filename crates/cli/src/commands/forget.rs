@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use basekeep_engine::forget::{self, Entry, ForgetOptions, ForgetReport, Group, Policies};
 use basekeep_engine::prune::PruneReport;
 use basekeep_engine::{EngineError, Repository};
+use basekeep_server::jobs::JobKind;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,7 +18,8 @@ use self::rules::Rules;
 use super::prune;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::JSON_VERSION;
+use crate::output::{JSON_VERSION, units};
+use crate::record::Recording;
 
 /// Remove snapshots that a retention policy does not keep, or exactly those that are named
 ///
@@ -96,7 +98,16 @@ pub(crate) async fn run(command: &Forget, context: &Context) -> Result<Exit, Eng
     let options = options(command, context)?;
     refuse_append_only(command, context)?;
     let repository = context.open_repository().await?;
-    let report = forget::forget(&repository, &options, &context.interrupt).await?;
+    let recording = (!command.dry_run).then(|| Recording::begin(JobKind::Forget, command.source.as_deref()));
+    let forgotten = forget::forget(&repository, &options, &context.interrupt).await;
+    if let Some(recording) = recording {
+        recording.end(context, forgotten.as_ref().map(exit), |run| {
+            let removed = forgotten.as_ref().map_or(0, |report| report.removed.len() as u64);
+            let removed = units::counted(removed, "snapshot", "snapshots");
+            run.summary = Some(format!("{removed} removed"));
+        });
+    }
+    let report = forgotten?;
     let worthwhile = command.prune && report.failed.is_empty() && !report.removed.is_empty();
     if !worthwhile {
         show(command, context, &repository, &report, None)?;
@@ -106,7 +117,10 @@ pub(crate) async fn run(command: &Forget, context: &Context) -> Result<Exit, Eng
     if !context.output.json {
         show(command, context, &repository, &report, None)?;
     }
+    let recording = Recording::begin(JobKind::Prune, None);
     let pruned = prune::after_forget(&repository, context).await;
+    let end = pruned.as_ref().map(prune::exit);
+    recording.end(context, end, |run| pruned.iter().for_each(|report| prune::fill(run, report)));
     if context.output.json {
         show(command, context, &repository, &report, pruned.as_ref().ok())?;
         return Ok(prune::exit(&pruned?));

@@ -6,6 +6,8 @@ use basekeep_engine::config::{MaxUnused, size};
 use basekeep_engine::prune::{self, Amount, PruneOptions, PruneOutcome, PruneReport, PruneSummary};
 use basekeep_engine::retention::Span;
 use basekeep_engine::{EngineError, Repository, Silent};
+use basekeep_server::history::RunResult;
+use basekeep_server::jobs::JobKind;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,6 +17,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::units;
 use crate::progress;
+use crate::record::Recording;
 
 /// Free the space of what no snapshot needs any more
 ///
@@ -105,8 +108,25 @@ pub(crate) async fn run(command: &Prune, context: &Context) -> Result<Exit, Engi
     }
     let options = options(command, context)?;
     let repository = context.open_repository().await?;
-    let report = prune::prune(&repository, &options, context.observer(), &context.interrupt).await?;
-    show(context, &report, command.dry_run)
+    let recording = (!command.dry_run).then(|| Recording::begin(JobKind::Prune, None));
+    let pruned = prune::prune(&repository, &options, context.observer(), &context.interrupt).await;
+    if let Some(recording) = recording {
+        recording.end(context, pruned.as_ref().map(exit), |run| {
+            pruned.iter().for_each(|report| fill(run, report))
+        });
+    }
+    show(context, &pruned?, command.dry_run)
+}
+
+/// What came out, for the history of runs.
+pub(super) fn fill(run: &mut RunResult, report: &PruneReport) {
+    let Some(done) = &report.done else { return };
+    let change = i128::from(done.bytes_written) - i128::from(done.bytes_deleted);
+    run.added_bytes = i64::try_from(change).ok();
+    run.summary = Some(match u64::try_from(-change) {
+        Ok(freed) => format!("{} freed", units::bytes(freed)),
+        Err(_) => "nothing freed".to_owned(),
+    });
 }
 
 /// For `forget --prune`: as the configuration says, and nothing is printed.

@@ -15,6 +15,7 @@ mod init;
 mod key;
 mod prune;
 mod reference;
+mod report;
 mod repository;
 mod sandbox;
 mod server;

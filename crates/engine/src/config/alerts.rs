@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use basekeep_postgres::{Environment, Secret};
 
-use super::{Dotenv, PasswordFrom};
+use super::{Dotenv, PasswordFrom, Schedule};
 use crate::EngineError;
 
 /// How long an alert goes on before it is told again.
@@ -23,11 +23,13 @@ pub struct AlertsEntry {
     pub repeat: Option<Duration>,
     /// The mail server.
     pub smtp: Option<SmtpEntry>,
+    /// When `serve` sends the digest, by this machine's clock.
+    pub digest: Option<Schedule>,
 }
 
 impl Default for AlertsEntry {
     fn default() -> Self {
-        Self { limits: Limits::default(), notify: Vec::new(), repeat: Some(REPEAT), smtp: None }
+        Self { limits: Limits::default(), notify: Vec::new(), repeat: Some(REPEAT), smtp: None, digest: None }
     }
 }
 

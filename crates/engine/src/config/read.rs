@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 7] = ["repository", "replica", "source", "profile", "export", "diff", "alerts"];
+const TOP_KEYS: [&str; 8] =
+    ["repository", "replica", "source", "profile", "export", "diff", "report", "alerts"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
 const SOURCE_KEYS: [&str; 18] = [
     "url",
@@ -73,6 +74,7 @@ impl Reader<'_> {
             profiles: Vec::new(),
             export: None,
             secret_columns: Vec::new(),
+            report_folder: None,
             alerts: AlertsEntry::default(),
         };
         if let Some(value) = table.get("repository") {
@@ -86,6 +88,12 @@ impl Reader<'_> {
             self.check_keys(table, "in [diff]", &["secret"])?;
             let columns = self.strings(table, "secret")?;
             config.secret_columns = columns.into_iter().map(|(_, column)| column.to_owned()).collect();
+        }
+        if let Some(value) = table.get("report") {
+            let table = self.table(value, "report")?;
+            self.check_keys(table, "in [report]", &["folder"])?;
+            let folder = self.string(table, "folder")?;
+            config.report_folder = folder.map(|path| expand(path, self.folder, self.env));
         }
         if let Some(value) = table.get("alerts") {
             config.alerts = self.alerts(value)?;
@@ -280,6 +288,9 @@ pub(super) mod tests {
         assert_eq!(config.sources[0].password, Some(PasswordFrom::Env("DB_PASSWORD".into())));
         assert_eq!(config.sources[0].project.as_deref(), Some(Path::new("/project")));
         assert_eq!(config.sources[1].password, Some(PasswordFrom::Command("pass show x".into())));
+        assert_eq!(config.report_folder, None);
+        let config = parse("[report]\nfolder = \"reports\"\n").unwrap();
+        assert_eq!(config.report_folder.as_deref(), Some(Path::new("/project/reports")));
     }
 
     #[test]

@@ -79,6 +79,14 @@ fn failures(report: &SetReport) -> impl Iterator<Item = (&str, &str)> {
         .chain(report.failed.iter().map(|reason| ("old copies", reason.as_str())))
 }
 
+/// Old copies that went.
+pub(super) fn removed(outcome: &Outcome) -> &[String] {
+    match outcome {
+        Some(Ok(report)) => &report.removed,
+        Some(Err(_)) | None => &[],
+    }
+}
+
 /// How the command ends because of it.
 pub(super) fn end_of(outcome: &Outcome) -> Exit {
     match outcome {

@@ -338,7 +338,7 @@ fn folders(config: Option<&Config>) -> Vec<PathBuf> {
     let replicas =
         config.replicas.iter().map(|replica| &replica.url).filter(|url| !is_url(url)).map(PathBuf::from);
     let export = config.export.iter().map(|entry| entry.options.folder.clone());
-    replicas.chain(export).collect()
+    replicas.chain(export).chain(config.report_folder.clone()).collect()
 }
 
 /// The variables that the configuration reads, with what they are for.

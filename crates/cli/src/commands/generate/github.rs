@@ -104,6 +104,13 @@ fn job(planned: &Planned, all: &[Planned], portable: &Portable) -> String {
         run += &format!("basekeep --config {CONFIG} {}\n", words.collect::<Vec<_>>().join(" "));
     }
     text += &step(&planned.title(), &run);
+    if let (Job::Backup, Some(source)) = (planned.job, &planned.source) {
+        let report = format!(
+            "basekeep --config {CONFIG} report --source {} --markdown >>\"$GITHUB_STEP_SUMMARY\"\n",
+            cron::word(source)
+        );
+        text += &step("Report", &report);
+    }
     text + "\n"
 }
 

@@ -123,9 +123,17 @@ fn of_daemon(history: &History, source: &str, status: &mut SourceStatus) {
     status.running.extend(own.map(|run| of_run(run, "running")));
     let last = history.last(&Job::of(JobKind::Backup, source)).ok().flatten();
     if let Some(last) = last
-        && status.last_run.as_ref().is_none_or(|known| known.started < last.started)
+        && status.last_run.as_ref().is_none_or(|known| !known.covers(last.started))
     {
         status.last_run = Some(of_run(&last, "ended"));
+    }
+}
+
+impl RunStatus {
+    /// Whether this run began at the same time or later, or the other is what was recorded of it.
+    fn covers(&self, other: Timestamp) -> bool {
+        let ended = self.ended.as_deref().and_then(|ended| ended.parse::<Timestamp>().ok());
+        self.started >= other || ended.is_some_and(|ended| other <= ended)
     }
 }
 

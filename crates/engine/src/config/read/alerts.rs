@@ -20,7 +20,7 @@ const HINT: &str =
 impl Reader<'_> {
     pub(super) fn alerts(&self, value: &Spanned<DeValue<'_>>) -> Result<AlertsEntry, EngineError> {
         let table = self.table(value, "alerts")?;
-        let known: Vec<&str> = LIMIT_KEYS.into_iter().chain(["notify", "repeat", "smtp"]).collect();
+        let known: Vec<&str> = LIMIT_KEYS.into_iter().chain(["notify", "repeat", "smtp", "digest"]).collect();
         self.check_keys(table, "in [alerts]", &known)?;
         let mut entry = AlertsEntry { limits: self.read_limits(table)?, ..AlertsEntry::default() };
         if let Some(text) = self.string(table, "repeat")? {
@@ -29,6 +29,7 @@ impl Reader<'_> {
                 _ => self.parsed(table, "repeat", span_of_days)?.filter(|time| !time.is_zero()),
             };
         }
+        entry.digest = self.parsed(table, "digest", str::parse)?;
         if let Some(smtp) = table.get("smtp") {
             entry.smtp = Some(self.smtp(self.table(smtp, "alerts.smtp")?, smtp.span().start)?);
         }

@@ -120,11 +120,8 @@ impl Supabase {
                 lines.push((name.to_owned(), version.to_string()));
             }
         }
-        let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
-        let mut counts: Vec<_> = self.counts.iter().collect();
-        counts.sort_by_key(|(name, _)| place(name));
-        for (name, count) in counts {
-            let parts = match name.as_str() {
+        for (name, count) in self.counts_in_order() {
+            let parts = match name {
                 "users" => listed(&self.users_by_hash),
                 "identities" => listed(&self.identities_by_provider),
                 _ => String::new(),
@@ -132,6 +129,14 @@ impl Supabase {
             lines.push((name.replace('_', " "), format!("{count}{parts}")));
         }
         lines
+    }
+
+    /// The counts in the order that they are shown in.
+    pub fn counts_in_order(&self) -> Vec<(&str, u64)> {
+        let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+        let mut counts: Vec<_> = self.counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        counts.sort_by_key(|(name, _)| place(name));
+        counts
     }
 
     fn project(&self) -> String {
