@@ -198,6 +198,26 @@ fn cron_lines_work_in_a_shell() {
 }
 
 #[test]
+fn a_digest_is_sent_on_its_schedule_where_somebody_wants_it() {
+    let sandbox = project();
+    let config = sandbox.read("basekeep.toml");
+    let alerts = format!(
+        "[alerts]\ndigest = \"0 8 * * 1\"\nnotify = [{{ slack = \"https://hooks.example.com/{PLANTED}\" }}]\n"
+    );
+    sandbox.write("basekeep.toml", &(config + &alerts));
+    let names = generated(&sandbox, "systemd");
+    systemd_accepts(&sandbox, &names);
+    assert!(sandbox.read("out/basekeep-digest.timer").contains("OnCalendar=Mon *-*-* 08:00:00\n"));
+    let service = sandbox.read("out/basekeep-digest.service");
+    assert!(service.contains(" report --digest --notify\n"), "{service}");
+    for kind in ["cron", "github-actions", "kubernetes", "compose"] {
+        generated(&sandbox, &format!("{kind} --force"));
+    }
+    assert!(sandbox.read("out/basekeep.cron").contains(" report --digest --notify --quiet\n"));
+    assert!(!sandbox.read("out/basekeep.yaml").contains("digest"), "no channel is known there");
+}
+
+#[test]
 fn without_a_configuration_flags_say_everything() {
     let sandbox = Sandbox::new();
     let url = format!("postgresql://me:{PLANTED}@db.example.com:5433/shop");
@@ -239,7 +259,7 @@ fn schedules_that_are_none_are_refused() {
     let output = sandbox.command(["generate", "cron", "--backup", "0 25 * * *"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("the schedule of backup: '25' is no part of a schedule"), "{said}");
+    assert!(said.contains("the schedule of backup: '0 25 * * *' is no schedule"), "{said}");
     let ran = sandbox.run("generate cron --timezone Europe/Zürich").expect(2);
     assert!(ran.stderr.contains("such as Europe/Zurich"), "{}", ran.stderr);
     let ran = Sandbox::new().run("generate cron").expect(2);

@@ -72,30 +72,10 @@ async fn a_report_that_cannot_be_written_does_not_spoil_the_backup() {
     assert!(ran.stderr.contains("warning: the report was not written: cannot write "), "{}", ran.stderr);
 }
 
-#[tokio::test]
-async fn a_digest_adds_up_runs_and_goes_to_the_channels_that_want_it() {
-    let (_database, sandbox) = shop().await;
-    sandbox.run("backup").expect(0);
-    sandbox.run("backup postgresql://me:geheim@127.0.0.1:1/d --name shop").expect(13);
-    let text = sandbox.run("report --digest").expect(0).stdout;
-    assert!(
-        text.contains("\nshop\n  snapshots   1, newest 0 h ago\n  failed runs 1\n  rows        100 (same)\n"),
-        "{text}"
-    );
-    assert!(text.contains("backup of shop: 1 failed, last on "), "{text}");
-    let document = sandbox.run("report --digest --days 30 --json").expect(0).json();
-    let shop = &document["sources"][0];
-    assert_eq!(
-        (&shop["runs"]["backup"]["done"], &shop["runs"]["backup"]["failed"]),
-        (&1.into(), &1.into()),
-        "{document}"
-    );
-    assert!(!document.to_string().contains("geheim"), "{document}");
-    let ran = sandbox.run("report --digest --notify").expect(2);
-    assert!(ran.stderr.contains("there is nobody to send the digest to"), "{}", ran.stderr);
-
+/// Takes one message, and gives its body.
+fn receiver() -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let receiver = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let (mut received, mut piece) = (Vec::new(), [0; 4096]);
@@ -118,6 +98,46 @@ async fn a_digest_adds_up_runs_and_goes_to_the_channels_that_want_it() {
             assert!(read > 0, "the connection ended early");
         }
     });
+    (address, receiver)
+}
+
+#[tokio::test]
+async fn channels_that_want_runs_get_a_report_of_each_backup() {
+    let (_database, sandbox) = shop().await;
+    let (address, receiver) = receiver();
+    let notify = format!("[alerts]\nnotify = [{{ webhook = \"http://{address}/\", topics = [\"runs\"] }}]\n");
+    sandbox.write("basekeep.toml", &(sandbox.read("basekeep.toml") + &notify));
+    sandbox.run("backup").expect(0);
+    let body = receiver.join().unwrap();
+    assert!(
+        body.contains("basekeep: backup of shop is complete") && body.contains("| rows | 100 |"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_digest_adds_up_runs_and_goes_to_the_channels_that_want_it() {
+    let (_database, sandbox) = shop().await;
+    sandbox.run("backup").expect(0);
+    sandbox.run("backup postgresql://me:geheim@127.0.0.1:1/d --name shop").expect(13);
+    let text = sandbox.run("report --digest").expect(0).stdout;
+    assert!(
+        text.contains("\nshop\n  snapshots   1, newest 0 h ago\n  failed runs 1\n  rows        100 (same)\n"),
+        "{text}"
+    );
+    assert!(text.contains("backup of shop: 1 failed, last on "), "{text}");
+    let document = sandbox.run("report --digest --days 30 --json").expect(0).json();
+    let shop = &document["sources"][0];
+    assert_eq!(
+        (&shop["runs"]["backup"]["done"], &shop["runs"]["backup"]["failed"]),
+        (&1.into(), &1.into()),
+        "{document}"
+    );
+    assert!(!document.to_string().contains("geheim"), "{document}");
+    let ran = sandbox.run("report --digest --notify").expect(2);
+    assert!(ran.stderr.contains("there is nobody to send the digest to"), "{}", ran.stderr);
+
+    let (address, receiver) = receiver();
     let config = format!(
         "{}[alerts]\nnotify = [{{ webhook = \"http://{address}/\" }}]\n",
         sandbox.read("basekeep.toml")

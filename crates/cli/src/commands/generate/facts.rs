@@ -7,6 +7,7 @@ use basekeep_engine::EngineError;
 use basekeep_engine::config::{Config, FilesEntry, PasswordFrom, SourceEntry, is_url};
 
 use super::schedule::Schedule;
+use super::schedules::Due;
 use super::{Generate, schedules};
 use crate::commands::init::address;
 use crate::context::sources::is_conninfo;
@@ -37,7 +38,9 @@ pub(super) struct Facts {
     /// Some source says what is kept of it, so that `forget` has something to go by.
     pub(super) keeps: bool,
     /// When maintenance is due.
-    pub(super) maintenance: Vec<(Job, Schedule, Duration)>,
+    pub(super) maintenance: Vec<Due>,
+    /// When a digest is, where channels are configured; not on another machine, whose configuration has no channels.
+    pub(super) digest: Option<Due>,
 }
 
 /// A database.
@@ -54,7 +57,7 @@ pub(super) struct SourceFacts {
     pub(super) password: String,
     /// The configuration names it.
     configured: bool,
-    jobs: Vec<(Job, Schedule, Duration)>,
+    jobs: Vec<Due>,
 }
 
 /// A variable of the environment.
@@ -71,6 +74,7 @@ pub(super) enum Job {
     Drill,
     Prune,
     Check,
+    Digest,
 }
 
 /// A job, when it is due, and the commands that do it (arguments without the program and the global options).
@@ -90,6 +94,7 @@ impl Job {
             Self::Drill => "drill",
             Self::Prune => "prune",
             Self::Check => "check",
+            Self::Digest => "digest",
         }
     }
 }
@@ -100,6 +105,7 @@ impl Planned {
         match (self.job, &self.source) {
             (job, Some(source)) => format!("{} of {source}", job.name()),
             (Job::Prune, None) => "retention and freeing of space".to_owned(),
+            (Job::Digest, None) => "digest to the channels of [alerts]".to_owned(),
             (job, None) => format!("{} of the repository", job.name()),
         }
     }
@@ -143,6 +149,7 @@ impl Facts {
             user: user(command, context),
             repository,
             maintenance: schedules::maintenance(command, config, &named)?,
+            digest: schedules::digest(command, config)?,
             sources,
             variables: Vec::new(),
             folders: folders(config),
@@ -189,7 +196,8 @@ impl Facts {
                 });
             }
         }
-        for (job, schedule, jitter) in &self.maintenance {
+        let digest = self.digest.iter().filter(|_| !named);
+        for (job, schedule, jitter) in self.maintenance.iter().chain(digest) {
             jobs.push(Planned {
                 job: *job,
                 source: None,
@@ -205,6 +213,7 @@ impl Facts {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         match job {
             Job::Check => vec![words("check --read-data-subset 5%")],
+            Job::Digest => vec![words("report --digest --notify")],
             _ if self.keeps => vec![words("forget"), words("prune --retry-lock 2h")],
             _ => vec![words("prune --retry-lock 2h")],
         }

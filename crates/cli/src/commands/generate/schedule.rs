@@ -151,6 +151,55 @@ mod tests {
         assert_eq!(zoned.words(), "0 4 * * *, Europe/Zurich");
     }
 
+    /// The first moments after a moment, as systemd says.
+    fn by_systemd(events: &[String], base: &str, number: usize) -> Vec<String> {
+        let number = number.to_string();
+        let output = std::process::Command::new(basekeep_testkit::tool("systemd-analyze", 0))
+            .args(["calendar", "--iterations", &number, "--base-time", base])
+            .args(events)
+            .env("TZ", "UTC")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let moments = text.lines().filter_map(|line| {
+            let (name, value) = line.trim().split_once(": ")?;
+            (name == "Next elapse" || name.starts_with("Iter. ")).then(|| value[4..23].to_owned())
+        });
+        let mut moments: Vec<String> = moments.collect();
+        moments.sort();
+        moments.dedup();
+        moments
+    }
+
+    #[test]
+    fn systemd_runs_at_the_times_of_serve() {
+        // No change of the clocks in between: systemd has its own way with those.
+        let zone = jiff::tz::TimeZone::get("Europe/Zurich").unwrap();
+        for cron in [
+            "0 */6 * * *",
+            "*/20 4,5 * * 1-5",
+            "30 3 1-7 */2 *",
+            "15 10 13 * 5",
+            "0 0 29 2 *",
+            "7 7 * jan-mar sun",
+        ] {
+            let schedule: basekeep_engine::config::Schedule = cron.parse().unwrap();
+            let mut at: jiff::Timestamp = "2028-01-01T12:34:00Z".parse().unwrap();
+            let mut ours = Vec::new();
+            while ours.len() < 6 {
+                at = schedule.next(at, &zone).unwrap();
+                ours.push(at.strftime("%Y-%m-%d %H:%M:%S").to_string());
+            }
+            if at > "2028-03-25T00:00:00Z".parse().unwrap() {
+                ours.truncate(1);
+            }
+            let events = Schedule::read(cron, Some("Europe/Zurich")).unwrap().calendar();
+            let mut theirs = by_systemd(&events, "2028-01-01 12:34:00 UTC", ours.len());
+            theirs.truncate(ours.len());
+            assert_eq!(ours, theirs, "{cron} as {events:?}");
+        }
+    }
+
     #[test]
     fn cron_takes_either_where_both_days_are_restricted() {
         check("0 4 1 * mon", &["*-*-01 04:00:00", "Mon *-*-* 04:00:00"]);

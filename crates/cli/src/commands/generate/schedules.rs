@@ -51,11 +51,25 @@ fn jobs(command: &Generate, jobs: &[Job], profile: Option<&ProfileEntry>) -> Res
         };
         let text = flag(command, *job).or(usual);
         let Some(text) = text.filter(|text| *text != "never") else { continue };
-        let schedule = Schedule::read(text, zone)
-            .map_err(|wrong| EngineError::usage(format!("the schedule of {}: {wrong}", job.name())))?;
-        found.push((*job, schedule, jitter));
+        found.push((*job, read(*job, text, zone)?, jitter));
     }
     Ok(found)
+}
+
+/// The digest that `[alerts]` wants; where `serve` does not send it, a job does.
+pub(super) fn digest(command: &Generate, config: Option<&Config>) -> Result<Option<Due>, EngineError> {
+    let alerts = config.map(|config| &config.alerts).filter(|alerts| !alerts.notify.is_empty());
+    let Some(schedule) = alerts.and_then(|alerts| alerts.digest.as_ref()) else { return Ok(None) };
+    let schedule = read(Job::Digest, schedule.cron(), command.timezone.as_deref())?;
+    Ok(Some((Job::Digest, schedule, Duration::ZERO)))
+}
+
+/// What `serve` would not take is no schedule here either.
+fn read(job: Job, text: &str, zone: Option<&str>) -> Result<Schedule, EngineError> {
+    let understood = text.parse::<basekeep_engine::config::Schedule>();
+    understood
+        .and_then(|_| Schedule::read(text, zone))
+        .map_err(|wrong| EngineError::usage(format!("the schedule of {}: {wrong}", job.name())))
 }
 
 fn of_profile(profile: &ProfileEntry, job: Job) -> Option<&str> {
@@ -64,6 +78,7 @@ fn of_profile(profile: &ProfileEntry, job: Job) -> Option<&str> {
         Job::Drill => &profile.drill,
         Job::Prune => &profile.prune,
         Job::Check => &profile.check,
+        Job::Digest => &None,
     };
     schedule.as_ref().map(basekeep_engine::config::Schedule::cron)
 }
@@ -74,5 +89,6 @@ fn flag(command: &Generate, job: Job) -> Option<&str> {
         Job::Drill => command.drill.as_deref(),
         Job::Prune => command.prune.as_deref(),
         Job::Check => command.check.as_deref(),
+        Job::Digest => None,
     }
 }

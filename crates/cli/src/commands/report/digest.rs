@@ -23,6 +23,8 @@ pub(super) async fn run(command: &Report, context: &Context) -> Result<Exit, Eng
     let digest = context.interrupt.guard(gather(&repository, context, from, now)).await?;
     match (context.output.json, command.markdown) {
         (true, _) => context.output.document(&digest)?,
+        // It is sent, and whoever wants quiet wants to hear of failures alone.
+        _ if context.output.quiet && command.notify => {}
         (_, true) => context.output.data(&digest.markdown())?,
         _ => context.output.data(&digest.text())?,
     }
