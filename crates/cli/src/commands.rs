@@ -11,6 +11,7 @@ mod cat;
 mod check;
 mod completions;
 mod copy;
+mod dashboard;
 mod demo;
 mod diff;
 mod doctor;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     History(history::History),
     Export(export::Export),
+    Dashboard(dashboard::Dashboard),
     Copy(copy::Copy),
     Key(key::Key),
     Cat(cat::Cat),
@@ -93,6 +95,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Diff(command) => diff::run(&command, context).await,
         Command::History(command) => history::run(&command, context).await,
         Command::Export(command) => export::run(&command, context).await,
+        Command::Dashboard(command) => dashboard::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,
         Command::Cat(command) => cat::run(&command, context).await,
         Command::Key(command) => key::run(&command, context).await,

@@ -6,9 +6,8 @@ pub(crate) mod replicas;
 pub(crate) mod repository;
 pub(crate) mod sources;
 
-use std::cell::OnceCell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use basekeep_engine::cache;
 use basekeep_engine::config::Config;
@@ -25,12 +24,12 @@ pub(crate) struct Context {
     pub(crate) env: Environment,
     pub(crate) output: Output,
     pub(crate) interrupt: Interrupt,
-    config: OnceCell<Option<Config>>,
+    config: OnceLock<Option<Config>>,
 }
 
 impl Context {
     pub(crate) fn new(global: Global, output: Output, interrupt: Interrupt) -> Self {
-        Self { global, env: Environment::of_process(), output, interrupt, config: OnceCell::new() }
+        Self { global, env: Environment::of_process(), output, interrupt, config: OnceLock::new() }
     }
 
     /// The file that --config or BASEKEEP_CONFIG names, or the one that is found.

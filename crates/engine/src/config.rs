@@ -4,6 +4,7 @@
 //! directory. Nothing here connects anywhere.
 
 mod alerts;
+mod dashboard;
 mod dotenv;
 mod files;
 mod management;
@@ -29,6 +30,7 @@ pub use alerts::{
     AgeLimit, AlertsEntry, ChannelEntry, ChannelKind, LIMIT_KEYS, Limits, SecretFrom, SmtpEntry,
     SmtpSecurity, Thresholds, Topic,
 };
+pub use dashboard::{DashboardEntry, DashboardUser};
 pub use dotenv::Dotenv;
 pub use files::FilesEntry;
 pub use management::{Management, ManagementEntry};
@@ -64,6 +66,8 @@ pub struct Config {
     pub report_folder: Option<PathBuf>,
     /// `[alerts]`.
     pub alerts: AlertsEntry,
+    /// `[dashboard]`.
+    pub dashboard: DashboardEntry,
 }
 
 /// `[export]`: a plain copy of each snapshot, beside the repository.

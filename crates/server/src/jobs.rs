@@ -21,12 +21,14 @@ pub enum JobKind {
     Check,
     /// Copies to the replicas what they have missed; the whole repository.
     Replicas,
+    /// A snapshot of one source goes into a database. Only a person asks for it; it has no schedule.
+    Restore,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Backup, Self::Drill, Self::Forget, Self::Prune, Self::Check, Self::Replicas];
+    pub const ALL: [Self; 7] =
+        [Self::Backup, Self::Drill, Self::Forget, Self::Prune, Self::Check, Self::Replicas, Self::Restore];
 
     /// The stable word.
     pub fn name(self) -> &'static str {
@@ -37,12 +39,13 @@ impl JobKind {
             Self::Prune => "prune",
             Self::Check => "check",
             Self::Replicas => "replicas",
+            Self::Restore => "restore",
         }
     }
 
     /// Whether it is about one source; the others are about the repository as a whole.
     pub fn of_source(self) -> bool {
-        matches!(self, Self::Backup | Self::Drill | Self::Forget)
+        matches!(self, Self::Backup | Self::Drill | Self::Forget | Self::Restore)
     }
 
     /// Whether it deletes from the repository. Such jobs are never beside each other.

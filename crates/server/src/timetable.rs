@@ -25,7 +25,7 @@ impl Timetable {
             JobKind::Prune => &profile.prune,
             JobKind::Check => &profile.check,
             JobKind::Replicas => &profile.replicas,
-            JobKind::Forget => return None,
+            JobKind::Forget | JobKind::Restore => return None,
         };
         let schedule = schedule.clone()?;
         Some(Self { schedule, zone: profile.zone(), offset: offset(job, profile.jitter.as_secs()) })

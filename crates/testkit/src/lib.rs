@@ -22,5 +22,7 @@ pub use fixture::{
     Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server, small_sample_project,
 };
 pub use garage::{Garage, GarageBucket};
-pub use programs::{Server, basekeep, duckdb, pg_dump, restics, server, servers, tool, validator};
+pub use programs::{
+    Server, basekeep, chromium, duckdb, node, pg_dump, restics, server, servers, tool, validator,
+};
 pub use storage_api::{STORAGE_KEY, StorageApi, StorageFault, StorageRequest, StoredContent, StoredFile};

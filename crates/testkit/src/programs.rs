@@ -108,6 +108,25 @@ pub fn validator(module: &str) -> std::process::Command {
     command
 }
 
+/// Chromium, from the cache or `PATH`.
+///
+/// # Panics
+/// When it is missing.
+pub fn chromium() -> PathBuf {
+    on_path("chromium").unwrap_or_else(|| panic!("chromium is missing: {HINT}"))
+}
+
+/// Node, and the folder of the packages that drive a browser with it.
+///
+/// # Panics
+/// When one of them is missing.
+pub fn node() -> (PathBuf, PathBuf) {
+    let (cached, modules) = (cache().join("node/bin/node"), cache().join("browser/node_modules"));
+    let node = on_path("node").or_else(|| cached.exists().then_some(cached));
+    let modules = modules.canonicalize().unwrap_or_else(|_| panic!("playwright-core is missing: {HINT}"));
+    (node.unwrap_or_else(|| panic!("node is missing: {HINT}")), modules)
+}
+
 /// The Garage server, from the cache or `PATH`.
 ///
 /// # Panics

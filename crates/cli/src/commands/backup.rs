@@ -1,7 +1,7 @@
 //! `basekeep backup`: one snapshot of each source.
 
 pub(super) mod detach;
-mod plain;
+pub(crate) mod plain;
 
 use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
 use basekeep_engine::files::FilesAccess;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod changes;
+mod dashboard;
 mod export;
 mod files;
 mod management;
@@ -18,12 +19,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AlertsEntry, Config, PasswordFrom, ProfileEntry, RepositoryEntry, SourceEntry, expand, nearest, usage,
+    AlertsEntry, Config, DashboardEntry, PasswordFrom, ProfileEntry, RepositoryEntry, SourceEntry, expand,
+    nearest, usage,
 };
 use crate::{EngineError, backup};
 
-const TOP_KEYS: [&str; 8] =
-    ["repository", "replica", "source", "profile", "export", "diff", "report", "alerts"];
+const TOP_KEYS: [&str; 9] =
+    ["repository", "replica", "source", "profile", "export", "diff", "report", "alerts", "dashboard"];
 const PASSWORD_KEYS: [&str; 3] = ["password_env", "password_file", "password_command"];
 const SOURCE_KEYS: [&str; 18] = [
     "url",
@@ -76,6 +78,7 @@ impl Reader<'_> {
             secret_columns: Vec::new(),
             report_folder: None,
             alerts: AlertsEntry::default(),
+            dashboard: DashboardEntry::default(),
         };
         if let Some(value) = table.get("repository") {
             config.repository = self.repository(self.table(value, "repository")?)?;
@@ -94,6 +97,9 @@ impl Reader<'_> {
             self.check_keys(table, "in [report]", &["folder"])?;
             let folder = self.string(table, "folder")?;
             config.report_folder = folder.map(|path| expand(path, self.folder, self.env));
+        }
+        if let Some(value) = table.get("dashboard") {
+            config.dashboard = self.dashboard(value)?;
         }
         if let Some(value) = table.get("alerts") {
             config.alerts = self.alerts(value)?;

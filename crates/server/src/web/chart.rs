@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::words::day;
+use super::words::{day, minute};
 
 /// The drawing's size in its own units; it is stretched to the place that it has.
 const WIDTH: f64 = 600.0;
@@ -26,6 +26,8 @@ pub(crate) fn line(title: &str, points: &[(Timestamp, u64)], word: fn(u64) -> St
         let y = HEIGHT - *value as f64 / top as f64 * (HEIGHT - 8.0);
         (x, y)
     };
+    // Within two days the time of day tells more.
+    let when = |time| if length < 2.0 * 86_400.0 { minute(time) } else { day(time) };
     let mut path = String::new();
     for (i, point) in points.iter().enumerate() {
         let (x, y) = place(point);
@@ -52,12 +54,12 @@ pub(crate) fn line(title: &str, points: &[(Timestamp, u64)], word: fn(u64) -> St
                     @if points.len() <= DOTS {
                         @for point in &points {
                             @let (x, y) = place(point);
-                            path.dot d=(format!("M{x:.1} {y:.1}h0")) { title { (day(point.0)) ": " (word(point.1)) } }
+                            path.dot d=(format!("M{x:.1} {y:.1}h0")) { title { (minute(point.0)) ": " (word(point.1)) } }
                         }
                     }
                 }
             }
-            div.axis aria-hidden="true" { span { (day(first)) } span { (day(last)) } }
+            div.axis aria-hidden="true" { span { (when(first)) } span { (when(last)) } }
         }
     }
 }

@@ -170,3 +170,10 @@ async fn every_answer_is_as_the_description_says() {
     }
     assert_eq!(seen, 15, "every operation was tried");
 }
+
+#[test]
+fn the_description_is_valid_openapi() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let checked = basekeep_testkit::validator("openapi_spec_validator").arg(file).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::output::{ErrorBody, units};
 
 /// What became of a copy; `None` where none is wanted.
-pub(super) type Outcome = Option<Result<SetReport, EngineError>>;
+pub(crate) type Outcome = Option<Result<SetReport, EngineError>>;
 
 #[derive(Serialize)]
 pub(super) struct CopyDocument<'a> {
@@ -26,7 +26,7 @@ pub(super) struct CopyDocument<'a> {
 }
 
 /// Writes the copy of a new snapshot, and tells of it.
-pub(super) async fn write(
+pub(crate) async fn write(
     context: &Context,
     targets: &[BackupTarget],
     report: &BackupReport,
@@ -88,7 +88,7 @@ pub(super) fn removed(outcome: &Outcome) -> &[String] {
 }
 
 /// How the command ends because of it.
-pub(super) fn end_of(outcome: &Outcome) -> Exit {
+pub(crate) fn end_of(outcome: &Outcome) -> Exit {
     match outcome {
         Some(Err(error)) if error.kind() == ErrorKind::Interrupted => Exit::Interrupted,
         Some(Err(_)) => Exit::Incomplete,

@@ -155,7 +155,7 @@ impl Year {
             JobKind::Drill => 5 + self.dice.below(55),
             JobKind::Prune => 5 + self.dice.below(60),
             JobKind::Check => 5 + self.dice.below(30),
-            JobKind::Forget | JobKind::Replicas => 1,
+            JobKind::Forget | JobKind::Replicas | JobKind::Restore => 1,
         };
         let outcome = match self.dice.below(12) {
             0 => Outcome::Failed,

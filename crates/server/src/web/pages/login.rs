@@ -135,8 +135,7 @@ fn page(caller: &Caller, status: StatusCode, next: &str, error: Option<&str>) ->
                         summary { "Log in with a token" }
                         label for="token" { "Token" }
                         input #token name="token" type="password" autocomplete="off" spellcheck="false";
-                        p.quiet { "A token takes the place of name and password. Where no user is configured, "
-                            code { "basekeep serve" } " prints one for the first login." }
+                        p.quiet { "A token takes the place of name and password. Where no user is configured, the server prints one for the first login." }
                     }
                     button.primary type="submit" { "Log in" }
                 }

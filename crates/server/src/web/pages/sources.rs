@@ -14,7 +14,7 @@ use crate::web::layout::{Page, Place, pill, scroll, show, token};
 use crate::web::panel::{
     Answer, Growth, JobKind, PanelError, RunFilter, Source, State as Health, TableGrowth,
 };
-use crate::web::words::{bytes, count, day, known, relative};
+use crate::web::words::{bytes, count, known, minute, relative};
 
 /// Runs on the page of a source.
 const RUNS: usize = 8;
@@ -207,7 +207,7 @@ fn growth_section(growth: &Growth) -> Markup {
         }
         @if let (Some((from, to)), false) = (growth.between, growth.tables.is_empty()) {
             h3 { "Tables that changed" }
-            p.quiet { "Between " (day(from)) " and " (day(to)) "." }
+            p.quiet { "Between " (minute(from)) " and " (minute(to)) "." }
             (scroll("Tables that changed", tables(&growth.tables)))
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Named, SnapshotLine};
+use crate::web::access::sha256;
 
 /// A database that a restore can go to.
 #[derive(Debug, Clone, Serialize)]
@@ -81,4 +82,16 @@ pub struct PlannedChange {
     pub action: String,
     /// Rows, where it is about rows.
     pub rows: Option<u64>,
+}
+
+impl RestorePlan {
+    /// The same with the digest of everything that it says and was asked for.
+    #[must_use]
+    pub fn sealed(self, request: &RestoreRequest) -> Self {
+        let plan = Self { digest: String::new(), ..self };
+        // Plain data has no reason not to be written; an empty text never stands for a plan.
+        let text = serde_json::to_vec(&(&plan, request)).unwrap_or_default();
+        let digest = if text.is_empty() { String::new() } else { hex::encode(sha256(&text)) };
+        Self { digest, ..plan }
+    }
 }
