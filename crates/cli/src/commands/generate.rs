@@ -131,6 +131,9 @@ pub(crate) async fn run(command: &Generate, context: &Context) -> Result<Exit, E
         );
     }
     let facts = Facts::gather(command, context)?;
+    if command.serve {
+        warn_without_profiles(&facts, context)?;
+    }
     let files = match command.kind {
         Kind::Systemd if command.serve => systemd::daemon(&facts),
         Kind::Systemd => systemd::timers(&facts),
@@ -164,6 +167,17 @@ pub(crate) async fn run(command: &Generate, context: &Context) -> Result<Exit, E
         context.output.note(&format!("the first lines of {} say what to fill in", first.name));
     }
     Ok(Exit::Done)
+}
+
+/// `serve` does what profiles say, and ends where no source has one.
+fn warn_without_profiles(facts: &Facts, context: &Context) -> Result<(), EngineError> {
+    let config = context.config()?;
+    let scheduled = |name: &str| config.is_some_and(|config| config.profile_of(name).is_some());
+    if !facts.sources.iter().any(|source| scheduled(&source.name)) {
+        let hint = "add profile = \"production\" to its section in basekeep.toml, or leave --serve out";
+        context.output.warning("no source names a profile, so `serve` will have nothing to do", Some(hint));
+    }
+    Ok(())
 }
 
 impl File {

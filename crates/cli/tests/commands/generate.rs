@@ -155,6 +155,11 @@ fn the_compose_file_follows_the_published_schema() {
         follows("vendor.compose-spec", &sandbox.path("out/compose.basekeep.yaml"));
         let text = sandbox.read("out/compose.basekeep.yaml");
         assert_eq!(text.contains("url = \"/repository\""), storage == "volume", "{text}");
+        assert_eq!(
+            text.matches("      profile = \"production\"\n").count(),
+            2,
+            "each source has a schedule: {text}"
+        );
     }
 }
 
@@ -251,6 +256,15 @@ fn what_is_there_stays_unless_it_may_be_replaced() {
     let ran = sandbox.run("generate systemd --output out --force").expect(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.matches("wrote out/").count()), ("", 12), "{}", ran.stderr);
     assert_ne!(sandbox.read("out/basekeep-check.timer"), "mine\n");
+}
+
+#[test]
+fn a_daemon_without_anything_to_do_is_pointed_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("basekeep.toml", "[repository]\nurl = \"r\"\n[source.shop]\nurl = \"postgresql://h/d\"\n");
+    let ran = sandbox.run("generate systemd --serve").expect(0);
+    assert!(ran.stderr.contains("warning: no source names a profile"), "{}", ran.stderr);
+    assert!(!project().run("generate systemd --serve").expect(0).stderr.contains("warning"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn files(facts: &Facts, command: &Generate) -> Result<Vec<File>, Engi
         Keep::Volume => FOLDER,
         Keep::S3 => "s3://CHANGE-ME/backups",
     };
-    let portable = portable(facts, place, |_| None)?;
+    let portable = portable(facts, place, |_| None, Some("production"))?;
     let volume = portable.repository == FOLDER;
     let mut text = String::from(
         "# basekeep serve beside your databases: backups, drills and maintenance on the schedules of the profiles.\n\
@@ -29,6 +29,7 @@ pub(super) fn files(facts: &Facts, command: &Generate) -> Result<Vec<File>, Engi
     if facts.sources.iter().any(|source| source.local) {
         text += "# A source below is on this machine: inside of a container it is reached by its service's name.\n";
     }
+    text += "# The profile of a source says when: production, staging, development and latest-only are built in (docs/SERVE.md).\n";
     text += &format!(
         "name: basekeep\n\
          services:\n\

@@ -12,7 +12,7 @@ const CONFIG: &str = "basekeep.generated.toml";
 
 pub(super) fn files(facts: &Facts, command: &Generate) -> Result<Vec<File>, EngineError> {
     let project = |folder: &std::path::Path| in_checkout(folder).map(|path| path.display().to_string());
-    let portable = portable(facts, "s3://CHANGE-ME/backups", project)?;
+    let portable = portable(facts, "s3://CHANGE-ME/backups", project, None)?;
     let jobs = facts.portable_jobs();
     let mut schedules: Vec<&Planned> = Vec::new();
     for planned in &jobs {
@@ -93,7 +93,7 @@ fn job(planned: &Planned, all: &[Planned], portable: &Portable) -> String {
         quoted(&planned.slug()),
     );
     text += &step("Install PostgreSQL's programs", INSTALL_POSTGRES);
-    text += "      - uses: actions/cache@v4\n        id: program\n        with:\n          path: ~/.cargo/bin/basekeep\n          \
+    text += "      - uses: actions/cache@v4\n        with:\n          path: ~/.cargo/bin/basekeep\n          \
              key: basekeep-${{ runner.os }}-${{ env.BASEKEEP_VERSION }}\n";
     text += &step("Install basekeep", INSTALL_BASEKEEP);
     let write = format!("cat >{CONFIG} <<'CONFIGURATION'\n{}CONFIGURATION\n", portable.text);

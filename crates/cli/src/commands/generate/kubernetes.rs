@@ -13,7 +13,7 @@ pub(super) fn files(facts: &Facts, command: &Generate) -> Result<Vec<File>, Engi
         Keep::Volume => FOLDER,
         Keep::S3 => "s3://CHANGE-ME/backups",
     };
-    let portable = portable(facts, place, |_| None)?;
+    let portable = portable(facts, place, |_| None, None)?;
     let volume = portable.repository == FOLDER;
     let mut text = format!(
         "# Backs up on a schedule, proves the backups, and keeps the repository small.\n\

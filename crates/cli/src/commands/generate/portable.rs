@@ -34,11 +34,12 @@ const REPOSITORY: [&str; 9] = [
 const NOT_OF_SOURCES: [&str; 3] = ["url", "project", "alerts"];
 
 /// `repository` is where it is if the configured one is a folder of this machine; `project` says where a source's folder
-/// is there.
+/// is there; `profile` is that of sources that name none.
 pub(super) fn portable(
     facts: &Facts,
     repository: &str,
     project: impl Fn(&Path) -> Option<String>,
+    profile: Option<&str>,
 ) -> Result<Portable, EngineError> {
     let old = match &facts.config {
         Some(file) => read(file)?,
@@ -99,6 +100,9 @@ pub(super) fn portable(
             .iter()
             .filter(|(key, _)| !PASSWORDS.contains(&key.as_str()) && !NOT_OF_SOURCES.contains(&key.as_str()));
         table.extend(rest.map(|(key, value)| (key.clone(), value.clone())));
+        if let Some(profile) = profile {
+            table.entry("profile").or_insert_with(|| profile.into());
+        }
         sources.insert(source.name.clone(), table.into());
     }
     new.insert("source".into(), sources.into());
