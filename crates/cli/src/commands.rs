@@ -6,6 +6,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::exit::Exit;
 
+mod alert;
 mod backup;
 mod cat;
 mod check;
@@ -26,6 +27,7 @@ mod list;
 mod log;
 mod man;
 mod manifest;
+mod monitor;
 mod pace;
 mod prune;
 mod repair;
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Diff(diff::Diff),
     History(history::History),
+    Monitor(monitor::Monitor),
+    Alert(alert::Alert),
     Export(export::Export),
     Dashboard(dashboard::Dashboard),
     Copy(copy::Copy),
@@ -94,6 +98,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Restore(command) => restore::run(&command, context).await,
         Command::Diff(command) => diff::run(&command, context).await,
         Command::History(command) => history::run(&command, context).await,
+        Command::Monitor(command) => monitor::run(&command, context).await,
+        Command::Alert(command) => alert::run(&command, context).await,
         Command::Export(command) => export::run(&command, context).await,
         Command::Dashboard(command) => dashboard::run(&command, context).await,
         Command::Copy(command) => copy::run(&command, context).await,

@@ -25,7 +25,7 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done
-    1  failed
+    1  failed; `monitor`: something alerts; `diff --exit-code`: something differs
     2  wrong usage
     3  done, but something could not be captured or restored (it is listed)
     4  verification found a difference

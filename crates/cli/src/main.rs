@@ -1,5 +1,6 @@
 //! The binary `basekeep`: arguments in, text or JSON out, exit codes. How the work is done is the engine's business.
 
+mod alerting;
 mod arguments;
 mod commands;
 mod confirm;

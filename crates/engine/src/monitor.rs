@@ -13,13 +13,14 @@ mod report;
 mod statistics;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use basekeep_repository::Repository;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::Thresholds;
-use crate::{EngineError, ResultExt, listing};
+use crate::config::{AgeLimit, Config, Schedule, Thresholds};
+use crate::{EngineError, ResultExt};
 
 pub use anomaly::FALL;
 pub use finding::{Finding, Severity};
@@ -35,8 +36,39 @@ pub struct Wanted {
     pub source: String,
     /// From when on it alerts.
     pub thresholds: Thresholds,
-    /// When its schedule wanted the next backup after the newest one, if it has a schedule. Used where no age is set.
-    pub due: Option<Timestamp>,
+    /// When it is backed up by itself, if it is. Used where no age is set.
+    pub schedule: Option<Expected>,
+}
+
+/// When backups are expected.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Whose clock it goes by.
+    pub zone: TimeZone,
+    /// How much later a backup may begin.
+    pub jitter: Duration,
+}
+
+impl Wanted {
+    /// As the configuration says. A source whose profile has no schedule is backed up by hand, and has no age that alerts
+    /// unless one is set; one without a profile is expected to be backed up each day.
+    pub fn of(config: &Config, source: &str) -> Self {
+        let mut thresholds = config.thresholds(source);
+        let profile = config.profile_of(source);
+        let schedule = profile.and_then(|profile| {
+            Some(Expected {
+                schedule: profile.backup.clone()?,
+                zone: profile.timezone.clone().unwrap_or_else(TimeZone::system),
+                jitter: profile.jitter,
+            })
+        });
+        if thresholds.backup_age == AgeLimit::Schedule && profile.is_some() && schedule.is_none() {
+            thresholds.backup_age = AgeLimit::Off;
+        }
+        Self { source: source.to_owned(), thresholds, schedule }
+    }
 }
 
 /// What to look at.
@@ -62,7 +94,7 @@ pub async fn monitor(repository: &Repository, options: &Options) -> Result<Repor
     let mut wanted = options.wanted.clone();
     if let Some(thresholds) = options.others {
         let further = names.iter().filter(|name| !options.wanted.iter().any(|w| w.source == **name));
-        wanted.extend(further.map(|name| Wanted { source: (*name).to_owned(), thresholds, due: None }));
+        wanted.extend(further.map(|name| Wanted { source: (*name).to_owned(), thresholds, schedule: None }));
     }
     let meant = |name: &str| wanted.iter().any(|wanted| wanted.source == name);
     let mut pasts: BTreeMap<String, past::Past> = past::read(repository, &all, meant).await?;
@@ -76,12 +108,4 @@ pub async fn monitor(repository: &Repository, options: &Options) -> Result<Repor
         .collect();
     let repository_findings = findings::of_repository(&health, options.now);
     Ok(Report { time: options.now, sources, health, findings: repository_findings })
-}
-
-/// When the newest backup of each source was taken; cheap, no manifest is read.
-pub async fn newest(repository: &Repository) -> Result<BTreeMap<String, Timestamp>, EngineError> {
-    let (all, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
-    let backups =
-        all.into_iter().filter(|snapshot| past::is_backup(snapshot) && !listing::is_proof(snapshot));
-    Ok(backups.map(|snapshot| (snapshot.hostname.clone(), snapshot.time)).collect())
 }

@@ -10,8 +10,10 @@ mod cluster;
 mod database;
 mod fixture;
 mod garage;
+mod http_receiver;
 pub mod management_api;
 mod programs;
+mod smtp_server;
 mod storage_api;
 pub mod supabase;
 mod unprivileged;
@@ -22,7 +24,9 @@ pub use fixture::{
     Features, ODD_CATALOG, ODD_CATALOG_LARGE_VALUES, SAMPLE_PROJECT, for_server, small_sample_project,
 };
 pub use garage::{Garage, GarageBucket};
+pub use http_receiver::{HttpAnswer, HttpReceiver, Received};
 pub use programs::{
     Server, basekeep, chromium, duckdb, node, pg_dump, restics, server, servers, tool, validator,
 };
+pub use smtp_server::{MailTls, ReceivedMail, SmtpServer};
 pub use storage_api::{STORAGE_KEY, StorageApi, StorageFault, StorageRequest, StoredContent, StoredFile};

@@ -7,6 +7,7 @@ use basekeep_engine::backup::{self, BackupOptions, BackupReport, Reading};
 use basekeep_engine::files::FilesAccess;
 use basekeep_engine::replicas::{BackupTarget, ReplicaReport, ReplicaState};
 use basekeep_engine::{EngineError, ErrorKind};
+use basekeep_server::alerts::RunEnd;
 use basekeep_server::history::RunResult;
 use basekeep_server::jobs::JobKind;
 use clap::Args;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use super::manifest::{MissingDocument, WarningDocument};
 use super::pace::PaceArguments;
+use crate::alerting;
 use crate::context::Context;
 use crate::context::sources::Wanted;
 use crate::exit::Exit;
@@ -154,11 +156,24 @@ async fn work(
     own: &mut Option<Own>,
 ) -> Result<Exit, EngineError> {
     let wanted = context.wanted_sources(sources, command.name.as_deref())?;
-    let targets = context.backup_targets().await?;
+    let alerting = context.alerting()?;
+    let targets = match context.backup_targets().await {
+        Ok(targets) => targets,
+        Err(error) => {
+            for source in wanted.iter().filter(|_| !command.dry_run) {
+                alerting.ended("backup", source.name(), alerting::failed(&error), None);
+            }
+            alerting.finish(context).await;
+            return Err(error);
+        }
+    };
     let mut exit = Exit::Done;
     let mut results = Vec::new();
     for source in &wanted {
         let recording = (!command.dry_run).then(|| Recording::begin(JobKind::Backup, Some(source.name())));
+        if !command.dry_run {
+            alerting.started("backup", source.name());
+        }
         let result = one(command, context, &targets, source).await;
         let stop = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
         exit = exit.worst(end_of(&result));
@@ -172,6 +187,8 @@ async fn work(
         if let Some(recording) = recording {
             let end = result.as_ref().map(|_| end_of(&result).worst(plain::end_of(&copy)));
             recording.end(context, end, |run| result.iter().for_each(|report| fill(run, report)));
+            let (end, detail) = outcome_of(&result, plain::end_of(&copy));
+            alerting.ended("backup", source.name(), end, detail);
         }
         if let Ok(report) = &result {
             context.keep_report(&targets, report, plain::removed(&copy)).await;
@@ -185,6 +202,7 @@ async fn work(
     if context.output.json {
         progress::emit(&context.output, &document(&results))?;
     }
+    alerting.finish(context).await;
     Ok(exit)
 }
 
@@ -259,6 +277,33 @@ fn end_of(result: &Result<BackupReport, EngineError>) -> Exit {
         Ok(_) => Exit::Incomplete,
         Err(error) => Exit::of(error),
     }
+}
+
+/// How one source ended, for alerts.
+fn outcome_of(result: &Result<BackupReport, EngineError>, copy: Exit) -> (RunEnd, Option<String>) {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => return (alerting::failed(error), None),
+    };
+    let totals = &report.manifest.totals;
+    let detail = format!(
+        "{}, {}",
+        units::counted(totals.tables, "table", "tables"),
+        units::counted(totals.rows, "row", "rows")
+    );
+    let missing = report.manifest.not_captured.first().map(|missing| missing.what.clone());
+    let late =
+        |replica: &&ReplicaReport| matches!(replica.state, ReplicaState::Behind | ReplicaState::Failed);
+    let replica =
+        report.replicas.iter().find(late).map(|replica| format!("replica {} was not written", replica.name));
+    let end = match (missing, replica) {
+        (None, None) if !report.is_complete() => RunEnd::Incomplete("see `basekeep show`".to_owned()),
+        (None, None) if copy != Exit::Done => RunEnd::Incomplete("the plain copy was not written".to_owned()),
+        (None, None) => RunEnd::Done,
+        (Some(what), _) => RunEnd::Incomplete(format!("not captured: {what}")),
+        (None, Some(what)) => RunEnd::Incomplete(what),
+    };
+    (end, Some(detail))
 }
 
 /// Tells how one source ended, as soon as it has.

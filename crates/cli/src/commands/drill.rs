@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use basekeep_engine::drill::{self, DrillOptions, DrillReport};
 use basekeep_engine::{EngineError, listing};
+use basekeep_server::alerts::RunEnd;
 use basekeep_server::jobs::JobKind;
 use clap::Args;
 use serde::Serialize;
 
+use crate::alerting;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table::{Align, Table, clean};
@@ -88,10 +90,14 @@ pub(crate) async fn run(command: &Drill, context: &Context) -> Result<Exit, Engi
         record: true,
     };
     let recording = Recording::begin(JobKind::Drill, Some(&snapshot.hostname));
+    let alerting = context.alerting()?;
+    alerting.started("drill", &snapshot.hostname);
     let drilled =
         drill::drill(&repository, &snapshot, &options, context.observer(), &context.interrupt).await;
     let exit = |report: &DrillReport| if report.proof.equal { Exit::Done } else { Exit::Difference };
     recording.end(context, drilled.as_ref().map(exit), |run| run.snapshot = Some(snapshot.id.to_string()));
+    alerting.ended("drill", &snapshot.hostname, outcome_of(&drilled), None);
+    alerting.finish(context).await;
     let report = drilled?;
     let exit = exit(&report);
     if context.output.json {
@@ -105,6 +111,22 @@ pub(crate) async fn run(command: &Drill, context: &Context) -> Result<Exit, Engi
         context.output.data(&format!("{}\n", kept.trim_end()))?;
     }
     Ok(exit)
+}
+
+/// How it ended, for alerts.
+fn outcome_of(result: &Result<DrillReport, EngineError>) -> RunEnd {
+    match result {
+        Ok(report) if report.proof.equal => RunEnd::Done,
+        Ok(report) => {
+            let differences = &report.proof.differences;
+            let first = differences.first().map_or("rows differ", String::as_str);
+            RunEnd::Incomplete(match differences.len() {
+                0 | 1 => first.to_owned(),
+                number => format!("{first}, and {} more", number - 1),
+            })
+        }
+        Err(error) => alerting::failed(error),
+    }
 }
 
 fn document(report: &DrillReport) -> Document<'_> {

@@ -13,6 +13,7 @@ mod forget;
 mod generate;
 mod init;
 mod key;
+mod monitor;
 mod prune;
 mod reference;
 mod report;

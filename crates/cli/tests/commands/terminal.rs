@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use nix::pty::{Winsize, openpty};
 pub(crate) struct Terminal {
     child: Child,
     keys: File,
+    /// Its device.
+    name: PathBuf,
     shown: Arc<Mutex<String>>,
     /// How much of it was waited for already.
     seen: usize,
@@ -25,6 +28,7 @@ impl Terminal {
         command.env("TERM", "xterm").env("NO_COLOR", "1");
         let child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
         drop(command);
+        let name = nix::unistd::ttyname(&pair.slave).unwrap();
         drop(pair.slave);
         let keys = File::from(pair.master);
         let mut screen = keys.try_clone().unwrap();
@@ -37,7 +41,7 @@ impl Terminal {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
             }
         });
-        Self { child, keys, shown, seen: 0 }
+        Self { child, keys, name, shown, seen: 0 }
     }
 
     /// Waits until it shows this, after what was waited for before.
@@ -57,6 +61,29 @@ impl Terminal {
     pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self
+    }
+
+    /// Gives it another size, of which the program is told.
+    pub(crate) fn resize(&mut self, rows: u16, columns: u16) -> &mut Self {
+        let (rows, columns) = (rows.to_string(), columns.to_string());
+        let stty =
+            Command::new("stty").arg("-F").arg(&self.name).args(["rows", &rows, "cols", &columns]).status();
+        assert!(stty.unwrap().success());
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGWINCH).unwrap();
+        self
+    }
+
+    /// Presses a key until it ends. (A key that comes together with a change of the size may be seen with the next one only.)
+    pub(crate) fn end_by(mut self, key: &str) -> (Option<i32>, String) {
+        let began = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(60), "pressed {key:?}, shown:\n{}", self.shown());
+            // Nobody reads it any more once it has ended.
+            let _ = self.keys.write_all(key.as_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.end()
     }
 
     /// Waits for its end; gives the exit code and all that was shown.

@@ -185,11 +185,12 @@ fn age_limit(wanted: &Wanted, past: &Past) -> Option<Duration> {
     match wanted.thresholds.backup_age {
         AgeLimit::Off => None,
         AgeLimit::After(limit) => Some(limit),
-        AgeLimit::Schedule => Some(match (wanted.due, past.samples.last()) {
-            (Some(due), Some(newest)) => {
+        AgeLimit::Schedule => Some(match (&wanted.schedule, past.samples.last()) {
+            (Some(expected), Some(newest)) => {
+                let due = expected.schedule.next(newest.time, &expected.zone)?;
                 let until_due = Duration::try_from(due.duration_since(newest.time)).unwrap_or_default();
                 let own = Duration::try_from_secs_f64(2.0 * newest.seconds).unwrap_or_default();
-                until_due + GRACE.max(own)
+                until_due + expected.jitter + GRACE.max(own)
             }
             _ => UNSCHEDULED,
         }),

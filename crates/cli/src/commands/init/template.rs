@@ -64,6 +64,13 @@ pub(super) fn render(repository_url: &str, repository_password: &str, sources: &
              # backup = \"0 */6 * * *\"\n\
              # keep = { last = 8, within_daily = \"30d\", monthly = 12, max = 50 }\n\
              #\n\
+             # From when on `basekeep monitor` alerts, and who is told (docs/MONITOR.md, docs/ALERTS.md):\n\
+             #\n\
+             # [alerts]\n\
+             # backup_age_hours = 24\n\
+             # growth_daily_percent = 10\n\
+             # notify = [{ slack_env = \"SLACK_WEBHOOK\" }]\n\
+             #\n\
              # A plain copy after each backup, as SQL and more, which needs no basekeep to be read:\n\
              #\n\
              # [export]\n\
