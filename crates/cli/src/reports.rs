@@ -8,7 +8,7 @@ use basekeep_engine::listing::{self, Filter};
 use basekeep_engine::replicas::BackupTarget;
 use basekeep_engine::report::{self, Cleanup, Report, folder};
 use basekeep_engine::{EngineError, Repository, Snapshot};
-use basekeep_server::alerts::{Alerts, Level, Message, Setup};
+use basekeep_server::alerts::{Level, Message, Patience};
 use basekeep_server::history::{History, Query, Run, state_folder};
 use basekeep_server::jobs::JobKind;
 use jiff::Timestamp;
@@ -128,8 +128,7 @@ impl Context {
 
     /// Sends a message, waits until it has arrived, and warns of channels that did not take it. Gives whether all did.
     pub(crate) async fn send(&self, config: &Config, message: Message) -> bool {
-        let folder = config.file.parent().map(std::path::Path::to_owned).unwrap_or_default();
-        let alerts = Alerts::new(&config.alerts, Setup::new(folder, self.env.clone(), None));
+        let alerts = self.alerts(config, Patience::default());
         alerts.send(message);
         let failures = alerts.flush(LIMIT).await;
         for failure in &failures {

@@ -84,6 +84,28 @@ pub struct Options {
     pub others: Option<Thresholds>,
 }
 
+impl Options {
+    /// These sources; without any name all that the configuration has, and whatever else has snapshots. What nobody names
+    /// any more is not expected to be backed up or proven.
+    pub fn of(config: Option<&Config>, names: &[String], now: Timestamp, zone: TimeZone) -> Self {
+        let of = |name: &str| match config {
+            Some(config) => Wanted::of(config, name),
+            None => Wanted { source: name.to_owned(), thresholds: Thresholds::default(), schedule: None },
+        };
+        if !names.is_empty() {
+            return Self { now, zone, wanted: names.iter().map(|name| of(name)).collect(), others: None };
+        }
+        let entries = config.map_or(&[][..], |config| &config.sources);
+        let wanted: Vec<Wanted> = entries.iter().map(|entry| of(&entry.name)).collect();
+        let mut others = config.map(|config| config.thresholds("")).unwrap_or_default();
+        if !wanted.is_empty() {
+            others.backup_age = AgeLimit::Off;
+            others.proof_age = None;
+        }
+        Self { now, zone, wanted, others: Some(others) }
+    }
+}
+
 /// Looks at everything. Damage is in the report; an error means that the repository cannot be read.
 pub async fn monitor(repository: &Repository, options: &Options) -> Result<Report, EngineError> {
     let (all, unreadable) = repository.snapshots().await.doing(|| "list the snapshots")?;

@@ -5,7 +5,7 @@ mod watch;
 
 use std::time::Duration;
 
-use basekeep_engine::monitor::{self, Options, Report, Severity, Wanted};
+use basekeep_engine::monitor::{self, Options, Report, Severity};
 use basekeep_engine::{EngineError, Repository};
 use basekeep_server::alerts::Observation;
 use clap::Args;
@@ -79,28 +79,7 @@ pub(crate) async fn run(command: &Monitor, context: &Context) -> Result<Exit, En
 
 /// The report of this moment.
 async fn look(command: &Monitor, repository: &Repository, context: &Context) -> Result<Report, EngineError> {
-    let config = context.config()?;
-    let of = |name: &str| match config {
-        Some(config) => Wanted::of(config, name),
-        None => Wanted { source: name.to_owned(), thresholds: Default::default(), schedule: None },
-    };
-    // What nobody names any more is not expected to be backed up.
-    let mut others = config.map(|config| config.thresholds("")).unwrap_or_default();
-    if config.is_some_and(|config| !config.sources.is_empty()) {
-        others.backup_age = basekeep_engine::config::AgeLimit::Off;
-        others.proof_age = None;
-    }
-    let named = !command.sources.is_empty();
-    let wanted: Vec<Wanted> = match named {
-        true => command.sources.iter().map(|name| of(name)).collect(),
-        false => config.map_or_else(Vec::new, |c| c.sources.iter().map(|entry| of(&entry.name)).collect()),
-    };
-    let options = Options {
-        now: Timestamp::now(),
-        zone: TimeZone::system(),
-        wanted,
-        others: (!named).then_some(others),
-    };
+    let options = Options::of(context.config()?, &command.sources, Timestamp::now(), TimeZone::system());
     monitor::monitor(repository, &options).await
 }
 

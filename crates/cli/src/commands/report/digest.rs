@@ -2,7 +2,7 @@
 
 use basekeep_engine::config::Topic;
 use basekeep_engine::listing::{self, Filter};
-use basekeep_engine::monitor::{self, Options, Wanted};
+use basekeep_engine::monitor::{self, Options};
 use basekeep_engine::report::digest::{Digest, Known, Now, Runs, digest};
 use basekeep_engine::{EngineError, Repository};
 use basekeep_server::alerts::{Level, Message};
@@ -40,25 +40,11 @@ async fn gather(
     from: Timestamp,
     to: Timestamp,
 ) -> Result<Digest, EngineError> {
-    let config = context.config()?;
-    let wanted =
-        config.map(|config| config.sources.iter().map(|source| wanted(config, &source.name)).collect());
-    let wanted: Vec<Wanted> = wanted.unwrap_or_default();
-    // What nobody names any more is told of, and not expected to be backed up.
-    let mut others = config.map(|config| config.thresholds("")).unwrap_or_default();
-    if !wanted.is_empty() {
-        others.backup_age = basekeep_engine::config::AgeLimit::Off;
-        others.proof_age = None;
-    }
-    let options = Options { now: to, zone: TimeZone::system(), wanted, others: Some(others) };
+    let options = Options::of(context.config()?, &[], to, TimeZone::system());
     let report = monitor::monitor(repository, &options).await?;
     let all = listing::list(repository, &Filter::default()).await?.snapshots;
     let known = context.runs_since(from).map(|runs| known(&runs));
     Ok(digest(&all, &Now::from(&report), known.as_ref(), from, to))
-}
-
-fn wanted(config: &basekeep_engine::config::Config, source: &str) -> Wanted {
-    Wanted { source: source.to_owned(), thresholds: config.thresholds(source), due: None }
 }
 
 /// Adds up the history's runs, which come newest first.

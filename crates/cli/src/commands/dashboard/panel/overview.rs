@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use basekeep_engine::config::{Thresholds, connect_options};
+use basekeep_engine::config::connect_options;
 use basekeep_engine::listing::{self, Filter, Listing, SnapshotSummary};
-use basekeep_engine::monitor::{self, Options, Report, Severity, SourceReport, Wanted};
+use basekeep_engine::monitor::{self, Options, Report, Severity, SourceReport};
 use basekeep_engine::stored::manifest::Manifest;
 use basekeep_server::history::{Query, Run as PastRun};
 use basekeep_server::jobs::{JobKind, Outcome};
@@ -41,18 +41,7 @@ impl EnginePanel {
         let config = context.config()?;
         let repository = self.repository().await?;
         let listing = listing::list(&repository, &Filter::default()).await?;
-        let sources = config.map_or(&[][..], |config| &config.sources);
-        let wanted = sources.iter().map(|entry| Wanted {
-            source: entry.name.clone(),
-            thresholds: config.map(|config| config.thresholds(&entry.name)).unwrap_or_default(),
-            due: None,
-        });
-        let options = Options {
-            now: Timestamp::now(),
-            zone: TimeZone::system(),
-            wanted: wanted.collect(),
-            others: Some(Thresholds::default()),
-        };
+        let options = Options::of(config, &[], Timestamp::now(), TimeZone::system());
         let report = monitor::monitor(&repository, &options).await?;
         let overview = Arc::new(Overview { listing, report });
         *held = Some((Instant::now(), overview.clone()));
