@@ -34,6 +34,7 @@ mod repair;
 mod report;
 mod restore;
 mod run;
+mod serve;
 mod show;
 mod status;
 mod unlock;
@@ -69,6 +70,7 @@ pub(crate) enum Command {
     Check(check::Check),
     Unlock(unlock::Unlock),
     Generate(generate::Generate),
+    Serve(serve::Serve),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -110,6 +112,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Eng
         Command::Check(command) => check::run(&command, context).await,
         Command::Unlock(command) => unlock::run(&command, context).await,
         Command::Generate(command) => generate::run(&command, context).await,
+        Command::Serve(command) => serve::run(&command, context).await,
         Command::Demo(command) => demo::run(&command, context).await,
         Command::Completions(command) => completions::run(&command, context),
         Command::Man(command) => man::run(&command, context),

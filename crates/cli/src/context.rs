@@ -25,11 +25,31 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) interrupt: Interrupt,
     config: OnceLock<Option<Config>>,
+    /// Who hears of the work instead of the terminal.
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Context {
     pub(crate) fn new(global: Global, output: Output, interrupt: Interrupt) -> Self {
-        Self { global, env: Environment::of_process(), output, interrupt, config: OnceLock::new() }
+        Self {
+            global,
+            env: Environment::of_process(),
+            output,
+            interrupt,
+            config: OnceLock::new(),
+            observer: None,
+        }
+    }
+
+    /// What a job of the daemon starts from.
+    pub(crate) fn for_job(
+        global: Global,
+        output: Output,
+        interrupt: Interrupt,
+        config: Config,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self { config: OnceLock::from(Some(config)), observer, ..Self::new(global, output, interrupt) }
     }
 
     /// The file that --config or BASEKEEP_CONFIG names, or the one that is found.
@@ -57,12 +77,18 @@ impl Context {
 
     /// An observer that shows the progress of one piece of work.
     pub(crate) fn observer(&self) -> Arc<dyn Observer> {
-        progress::observer(&self.output, !self.global.no_progress, None)
+        match &self.observer {
+            Some(observer) => observer.clone(),
+            None => progress::observer(&self.output, !self.global.no_progress, None),
+        }
     }
 
     /// The same, where several sources take turns.
     pub(crate) fn observer_of(&self, source: &str) -> Arc<dyn Observer> {
-        progress::observer(&self.output, !self.global.no_progress, Some(source))
+        match &self.observer {
+            Some(observer) => observer.clone(),
+            None => progress::observer(&self.output, !self.global.no_progress, Some(source)),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the program prints: data to standard output, everything else to standard error.
 
+mod log;
 pub(crate) mod table;
 pub(crate) mod units;
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind as IoKind, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use basekeep_engine::EngineError;
 use serde::Serialize;
@@ -16,6 +18,9 @@ use crate::exit::{Exit, kind_name};
 
 /// The version of every JSON document.
 pub(crate) const JSON_VERSION: u32 = 1;
+
+/// Whether a log stands in for notes and warnings, so that every line of it has one form.
+static LOGS: AtomicBool = AtomicBool::new(false);
 
 /// Prints in the way that the user asked for. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -108,13 +113,19 @@ impl Output {
 
     /// Something by the way, unless the user wants quiet or a program is reading.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet && !self.json {
+        if LOGS.load(Ordering::Relaxed) {
+            tracing::info!("{text}");
+        } else if !self.quiet && !self.json {
             self.line(text);
         }
     }
 
     /// Something to know that did not stop the work.
     pub(crate) fn warning(&self, message: &str, hint: Option<&str>) {
+        if LOGS.load(Ordering::Relaxed) {
+            tracing::warn!(hint, "{message}");
+            return;
+        }
         if self.json {
             let document = WarningDocument { version: JSON_VERSION, warning: WarningBody { message, hint } };
             if let Ok(text) = serde_json::to_string(&document) {
@@ -200,6 +211,19 @@ pub(crate) fn start_log(global: &Global) {
         _ => return,
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+/// Starts the log of `serve`, which is all that it prints: lines for people, or JSON. `BASEKEEP_LOG` says how much.
+pub(crate) fn start_server_log(json: bool) {
+    LOGS.store(true, Ordering::Relaxed);
+    let given = std::env::var("BASEKEEP_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = EnvFilter::new(given.as_deref().unwrap_or("warn,basekeep=info,basekeep_server=info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // One that runs already (--verbose, BASEKEEP_LOG) stays as it is.
+    let _ = match json {
+        true => log.fmt_fields(log::JsonFields).event_format(log::JsonLines).try_init(),
+        false => log.with_ansi(false).with_target(false).try_init(),
+    };
 }
 
 #[cfg(test)]

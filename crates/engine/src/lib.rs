@@ -20,6 +20,7 @@ pub mod forget;
 pub mod history;
 mod interrupt;
 pub mod keys;
+pub mod leases;
 pub mod listing;
 pub mod live;
 pub mod mask;

@@ -2,7 +2,7 @@
 
 mod figures;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use basekeep_repository::{Repository, Snapshot};
 use jiff::Timestamp;
@@ -90,6 +90,44 @@ pub async fn list(repository: &Repository, filter: &Filter) -> Result<Listing, E
     let snapshots = snapshots.collect();
     let unreadable = unreadable.into_iter().map(|(id, error)| (id.to_string(), error.to_string())).collect();
     Ok(Listing { snapshots, unreadable })
+}
+
+/// What the repository knows of a source without opening a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// How many snapshots it has.
+    pub snapshots: u64,
+    /// When the oldest of them was taken.
+    pub first: Timestamp,
+    /// When the newest was taken.
+    pub last: Timestamp,
+    /// When a drill of any of them was last recorded, and whether all was equal.
+    pub drilled: Option<(Timestamp, bool)>,
+}
+
+/// The facts of each source that has a snapshot.
+pub async fn facts(repository: &Repository) -> Result<BTreeMap<String, SourceFacts>, EngineError> {
+    let (all, _) = repository.snapshots().await.doing(|| "list the snapshots")?;
+    let mut facts: BTreeMap<String, SourceFacts> = BTreeMap::new();
+    for snapshot in all.iter().filter(|snapshot| !is_proof(snapshot)) {
+        let time = snapshot.time;
+        let fact = facts.entry(snapshot.hostname.clone()).or_insert(SourceFacts {
+            snapshots: 0,
+            first: time,
+            last: time,
+            drilled: None,
+        });
+        fact.snapshots += 1;
+        (fact.first, fact.last) = (fact.first.min(time), fact.last.max(time));
+    }
+    for proof in all.iter().filter(|snapshot| is_proof(snapshot)) {
+        let result = proof.tags.iter().find_map(|tag| tag.strip_prefix(proof::RESULT_TAG_PREFIX));
+        if let (Some(fact), Some(result)) = (facts.get_mut(&proof.hostname), result) {
+            let drilled = (proof.time, result == proof::EQUAL);
+            fact.drilled = Some(fact.drilled.map_or(drilled, |known| known.max(drilled)));
+        }
+    }
+    Ok(facts)
 }
 
 fn summary(snapshot: &Snapshot, read: figures::Read, proofs: &HashMap<String, bool>) -> SnapshotSummary {

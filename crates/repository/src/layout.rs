@@ -5,6 +5,8 @@ use crate::{KeyId, PackId, SnapshotId};
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const DATA: &str = "data/";
 pub(crate) const INDEX: &str = "index/";
+/// Not restic's: which server does what ([`crate::Leases`]).
+pub(crate) const LEASES: &str = "leases/";
 pub(crate) const KEYS: &str = "keys/";
 pub(crate) const LOCKS: &str = "locks/";
 pub(crate) const SNAPSHOTS: &str = "snapshots/";

@@ -25,6 +25,7 @@ mod index_write;
 mod key_file;
 mod keys;
 mod layout;
+mod lease;
 mod load;
 mod lock;
 mod pack;
@@ -55,6 +56,7 @@ pub use error::{LockHolder, RepositoryError, Result};
 pub use forget::StoredPacks;
 pub use id::{BlobId, KeyId, PackId, SnapshotId, TreeId};
 pub use keys::{KeyInfo, Keys, NewKey};
+pub use lease::{Lease, LeaseAttempt, LeaseOptions, Leases};
 pub use lock::{Lock, LockInfo, LockMode, LockOptions, LockSelection, Released, RemovedLocks, StaleReason};
 pub use password::Password;
 pub use prune::{

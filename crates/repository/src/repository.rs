@@ -194,6 +194,12 @@ impl Repository {
         Ok(parsed)
     }
 
+    /// What all packs take in the storage, in bytes: a list, and nothing read.
+    pub async fn pack_bytes(&self) -> Result<u64> {
+        let packs = self.shared.store.list(layout::DATA).await?;
+        Ok(packs.iter().map(|pack| pack.size).sum())
+    }
+
     /// Seals and writes a JSON file below `folder`; gives its key.
     pub(crate) async fn write_json(&self, folder: &str, json: Vec<u8>) -> Result<String> {
         let (key, sealed) = self.seal_json(folder, json).await?;

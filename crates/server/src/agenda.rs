@@ -17,7 +17,7 @@ use crate::timetable::Timetable;
 pub const RETRIES: [SignedDuration; 3] =
     [SignedDuration::from_mins(1), SignedDuration::from_mins(5), SignedDuration::from_mins(15)];
 
-/// How often another server's run is looked at.
+/// How often another server's run is looked at, unless somebody says otherwise.
 pub const BUSY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What begins this much after its time was missed.
@@ -89,6 +89,8 @@ pub struct Agenda {
     entries: BTreeMap<Job, Entry>,
     running: BTreeMap<Job, Start>,
     limit: usize,
+    /// How often another server's run is looked at.
+    busy: SignedDuration,
 }
 
 #[derive(Debug)]
@@ -112,7 +114,12 @@ struct Pending {
 impl Agenda {
     /// An empty one; `limit` jobs run at once, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { entries: BTreeMap::new(), running: BTreeMap::new(), limit: limit.max(1) }
+        Self { entries: BTreeMap::new(), running: BTreeMap::new(), limit: limit.max(1), busy: BUSY }
+    }
+
+    /// The same, and another server's run is looked at this often.
+    pub fn with_busy(self, busy: SignedDuration) -> Self {
+        Self { busy, ..self }
     }
 
     /// What there is to do from now on. Jobs that were known keep what is known of them; for new ones, `known` has the last
@@ -198,7 +205,7 @@ impl Agenda {
             }
             Ended::DoneElsewhere(until) => Some(until),
             Ended::Busy => {
-                entry.pending = again(start.attempt, start.trigger, BUSY);
+                entry.pending = again(start.attempt, start.trigger, self.busy);
                 None
             }
         };

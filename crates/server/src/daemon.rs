@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::agenda::{Agenda, Ended, Start};
+use crate::agenda::{self, Agenda, Ended, Start};
 use crate::clock::Clock;
 use crate::history::{self, History};
 use crate::jobs::{Job, Outcome};
@@ -65,6 +65,8 @@ pub struct Daemon {
     pub live: Live,
     /// How many jobs run at once, at least one.
     pub limit: usize,
+    /// How often another server's run is looked at: well within the time in which its lease expires.
+    pub busy: SignedDuration,
     /// How long runs are remembered.
     pub keep: SignedDuration,
     /// Who hears of runs that ended.
@@ -82,6 +84,7 @@ impl Daemon {
             history,
             live: Live::default(),
             limit: std::thread::available_parallelism().map_or(1, usize::from),
+            busy: agenda::BUSY,
             keep: history::KEEP,
             after: Vec::new(),
             notices: Arc::new(Unheard),
@@ -100,7 +103,7 @@ impl Daemon {
             after: self.after.clone(),
         });
         let now = self.clock.now();
-        let agenda = Agenda::new(self.limit);
+        let agenda = Agenda::new(self.limit).with_busy(self.busy);
         let work = Loop {
             daemon: self,
             runner,

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod history;
 pub mod jobs;
 pub mod live;
+pub mod metrics;
 pub mod operations;
 pub mod ready;
 pub mod timetable;

@@ -271,6 +271,39 @@ async fn one(
     backup::backup_to(targets, &source, &options, observer, &context.interrupt).await
 }
 
+/// A backup that nobody watches.
+pub(super) struct Unattended {
+    pub(super) report: BackupReport,
+    pub(super) exit: Exit,
+    /// One line.
+    pub(super) summary: String,
+    /// What is missing, a line each.
+    pub(super) problems: Vec<String>,
+}
+
+/// For `serve`: one configured source, with its plain copy.
+pub(super) async fn by_schedule(context: &Context, name: &str) -> Result<Unattended, EngineError> {
+    let wanted = context.wanted_sources(&[name.to_owned()], None)?;
+    let Some(wanted) = wanted.first() else {
+        return Err(EngineError::usage(format!("there is no source '{name}'")));
+    };
+    let source = wanted.resolve(context)?;
+    let targets = context.backup_targets().await?;
+    let (options, observer) = (BackupOptions::default(), context.observer_of(name));
+    let report = backup::backup_to(&targets, &source, &options, observer, &context.interrupt).await?;
+    let copy = plain::write(context, &targets, &report).await?;
+    context.keep_report(&targets, &report, plain::removed(&copy)).await;
+    let exit = if report.is_complete() { Exit::Done } else { Exit::Incomplete }.worst(plain::end_of(&copy));
+    let missing = report.manifest.not_captured.iter().map(|m| format!("{}: {}", m.what, m.reason));
+    let mut problems: Vec<String> = missing.collect();
+    let behind =
+        report.replicas.iter().filter_map(|r| Some(format!("replica {}: {}", r.name, r.reason.as_ref()?)));
+    problems.extend(behind);
+    problems.extend(plain::problems(&copy));
+    let summary = summary(name, &report).lines().next().unwrap_or_default().to_owned();
+    Ok(Unattended { report, exit, summary, problems })
+}
+
 fn end_of(result: &Result<BackupReport, EngineError>) -> Exit {
     match result {
         Ok(report) if report.is_complete() => Exit::Done,

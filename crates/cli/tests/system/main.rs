@@ -17,6 +17,7 @@ mod program;
 mod proxy;
 mod repair;
 mod replicas;
+mod serve;
 mod spoil;
 mod stock;
 mod values;

@@ -122,7 +122,10 @@ impl<'a> Script<'a> {
     }
 
     /// Writes the steps of the entries that the job and `select` want, in the archive's order.
-    pub(super) async fn steps(&mut self, select: &dyn Fn(&Entry) -> bool) -> Result<Sums, EngineError> {
+    pub(super) async fn steps(
+        &mut self,
+        select: &(dyn Fn(&Entry) -> bool + Sync),
+    ) -> Result<Sums, EngineError> {
         let archive = &self.job.contents.archive;
         let job = self.job;
         let selected = |entry: &Entry| job.wants(entry) && select(entry);

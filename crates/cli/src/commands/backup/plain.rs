@@ -87,6 +87,17 @@ pub(super) fn removed(outcome: &Outcome) -> &[String] {
     }
 }
 
+/// What went wrong, a line each.
+pub(super) fn problems(outcome: &Outcome) -> Vec<String> {
+    match outcome {
+        None => Vec::new(),
+        Some(Err(error)) => {
+            vec![format!("the plain copy was not written: {}", crate::output::with_causes(error))]
+        }
+        Some(Ok(report)) => failures(report).map(|(what, reason)| format!("{what}: {reason}")).collect(),
+    }
+}
+
 /// How the command ends because of it.
 pub(crate) fn end_of(outcome: &Outcome) -> Exit {
     match outcome {
