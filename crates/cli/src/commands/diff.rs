@@ -140,7 +140,9 @@ impl Diff {
                 return Ok((listing::find(repository, wanted, source).await?, None));
             }
             (Some(a), Some(b)) => {
-                (listing::find(repository, a, source).await?, listing::find(repository, b, source).await?)
+                let a = listing::find(repository, a, source).await?;
+                let b = listing::find(repository, b, source).await;
+                (a, b.map_err(|error| error.hint("`live` is the source's database as it is now; --with takes a name or a URL of another one"))?)
             }
             (Some(a), None) => {
                 let a = listing::find(repository, a, source).await?;

@@ -74,3 +74,59 @@ async fn a_plain_copy_follows_a_backup_and_its_failure_does_not_lose_the_backup(
     let listed = sandbox.run("list --json").expect(0).json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn each_form_of_one_file_goes_to_standard_output() {
+    let (_database, sandbox) = shop().await;
+    sandbox.run("backup --quiet").expect(0);
+    for (format, begins, holds) in [
+        ("sql", &b"--"[..], &b"COPY public.orders (id) FROM stdin;"[..]),
+        ("schema", b"--", b"CREATE TABLE public.orders"),
+        ("json", b"[", b"{\"id\":100}"),
+        ("jsonl", b"{\"id\":1}\n", b"{\"id\":100}\n"),
+        ("csv", b"id\n1\n", b"\n100\n"),
+        ("parquet", b"PAR1", b"id"),
+        ("archive", b"PGDMP", b"orders"),
+        ("dump", b"PGDMP", b"orders"),
+    ] {
+        let table = if ["sql", "schema", "archive", "dump"].contains(&format) {
+            ""
+        } else {
+            " --table public.orders"
+        };
+        let line = format!("export -o - --format {format}{table}");
+        let output = sandbox.command(line.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.stdout.starts_with(begins),
+            "{format}: {:?}",
+            &output.stdout[..20.min(output.stdout.len())]
+        );
+        assert!(output.stdout.windows(holds.len()).any(|part| part == holds), "{format}");
+    }
+    for format in ["components", "all", "sql,csv"] {
+        let ran = sandbox.run(&format!("export -o - --format {format}")).expect(2);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("folder"), "{format}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_leaves_no_file_and_says_so() {
+    let (database, sandbox) = shop().await;
+    basekeep_testkit::load_sql(&database, "INSERT INTO orders SELECT generate_series(1000, 400000)").await;
+    sandbox.run("backup --quiet").expect(0);
+    // A process may not write files of more than 512 blocks; it is told so instead of killed.
+    let plain = sandbox.command(["export", "-o", "out", "--no-cache"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$@\"", "sh"]).arg(plain.get_program());
+    limited.args(plain.get_args()).current_dir(sandbox.path(""));
+    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(
+        complaint.contains("database.sql") && complaint.to_lowercase().contains("file too large"),
+        "{complaint}"
+    );
+    assert!(!sandbox.path("out/database.sql").exists());
+}

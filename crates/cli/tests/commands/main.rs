@@ -14,6 +14,7 @@ mod generate;
 mod init;
 mod key;
 mod monitor;
+mod part;
 mod prune;
 mod reference;
 mod report;

@@ -7,7 +7,7 @@ use basekeep_postgres::catalog::read_catalog;
 use basekeep_postgres::cluster::find_pg_dump;
 use basekeep_postgres::{Client, Environment, quote_qualified};
 
-use super::RestoreOptions;
+use super::{Mode, RestoreOptions};
 use crate::definitions::{self, DumpError};
 use crate::stored::globals::Globals;
 use crate::{EngineError, ResultExt};
@@ -74,6 +74,15 @@ pub(super) async fn is_project(client: &mut Client) -> Result<bool, EngineError>
     Ok(rows.iter().next().and_then(|row| row.get(0)) == Some("t"))
 }
 
+/// Whether the platform's own event triggers are there.
+async fn has_platforms_event_triggers(client: &mut Client) -> Result<bool, EngineError> {
+    let sql =
+        "SELECT FROM pg_catalog.pg_event_trigger WHERE evtname IN ('pgrst_ddl_watch', 'pgrst_drop_watch',
+        'issue_pg_cron_access', 'issue_pg_net_access', 'issue_graphql_placeholder') LIMIT 1";
+    let rows = client.query(sql).await.doing(|| "see whether the target is a Supabase project")?;
+    Ok(rows.iter().next().is_some())
+}
+
 impl Held {
     /// Reads all of it, through `client` and a pg_dump.
     pub(super) async fn read(
@@ -88,7 +97,10 @@ impl Held {
             )
             .await
             .doing(|| "prepare to look at the target")?;
-        let is_project = is_project(client).await?;
+        // What a restore into a plain server has made so far looks like a project, which has its own event triggers from the start;
+        // a restore makes them last.
+        let is_project = is_project(client).await?
+            && (options.mode != Mode::Resume || has_platforms_event_triggers(client).await?);
         let (archive, hidden) = dump(client, options, encoding).await?;
         let globals = basekeep_postgres::globals::read_globals(client)
             .await

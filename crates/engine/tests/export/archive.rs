@@ -10,7 +10,7 @@ use super::sql::assert_same;
 use super::{export_to, fixture};
 
 #[track_caller]
-fn pg_restore(database: &TestDatabase, archive: &Path, jobs: &str) {
+pub(super) fn pg_restore(database: &TestDatabase, archive: &Path, jobs: &str) {
     let major = database.cluster().server().major;
     let output = Command::new(tool("pg_restore", major))
         .args(["--exit-on-error", "-j", jobs, "--dbname", &database.url()])
@@ -19,6 +19,20 @@ fn pg_restore(database: &TestDatabase, archive: &Path, jobs: &str) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs the `restore.sh` of a folder.
+#[track_caller]
+pub(super) fn run_script(target: &TestDatabase, folder: &Path) {
+    let bin = tool("psql", 15).parent().unwrap().display().to_string();
+    let output = Command::new("sh")
+        .arg(folder.join("restore.sh"))
+        .arg(target.url())
+        .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {complaints}", folder.display());
 }
 
 async fn restores(major: u32, text: &str, compressions: &[Compression]) {
@@ -68,15 +82,7 @@ async fn the_script_beside_an_export_loads_it() {
         let inventory = std::fs::read_to_string(folder.path().join("BACKUP_MANIFEST.md")).unwrap();
         assert!(inventory.contains("database") && inventory.contains("odd.log"), "{inventory}");
         let target = cluster.create_database();
-        let bin = tool("psql", 15).parent().unwrap().display().to_string();
-        let output = Command::new("sh")
-            .arg(folder.path().join("restore.sh"))
-            .arg(target.url())
-            .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
-            .output()
-            .unwrap();
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{format:?} {compression:?}: {complaints}");
+        run_script(&target, folder.path());
         assert_same(&source, &backup, &target).await;
     }
 }

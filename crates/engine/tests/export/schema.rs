@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use basekeep_engine::export::{ExportOptions, Format, LIST};
-use basekeep_testkit::{ODD_CATALOG, SAMPLE_PROJECT, TestCluster};
+use basekeep_testkit::{ODD_CATALOG, SAMPLE_PROJECT, TestCluster, load_sql, small_sample_project};
 
 use super::{export_to, fixture, psql};
 use crate::support::{assert_same_text, backed_up, definitions, into, restore};
@@ -65,6 +65,33 @@ async fn the_same_for_a_copy(major: u32, text: &str) {
     let split: String =
         one.iter().filter(|(name, _)| name.starts_with("schema/")).map(|(_, text)| text.as_str()).collect();
     assert_eq!(statements(&split), statements(&one["schema.sql"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_the_same_bytes_from_two_snapshots_and_from_two_servers() {
+    let here = TestCluster::shared(15);
+    let (source, first) = fixture(&here, &small_sample_project()).await;
+    load_sql(&source, "DELETE FROM public.notifications").await;
+    let second = backed_up(&source).await;
+    // On another server every oid and the database's name are others.
+    let there = TestCluster::private(15, &[]);
+    let other = there.create_database_as("another name", "");
+    load_sql(&other, "CREATE TABLE public.x (n int); DROP TABLE public.x").await;
+    other.load(&small_sample_project()).await;
+    let third = backed_up(&other).await;
+    let mut all = Vec::new();
+    for backup in [&first, &second, &third] {
+        let folder = tempfile::tempdir().unwrap();
+        export_to(backup, &schema(true), folder.path()).await.unwrap();
+        all.push(files(folder.path()));
+    }
+    assert!(all[0].len() > 50, "{:?}", all[0].keys());
+    for others in &all[1..] {
+        assert_eq!(all[0].keys().collect::<Vec<_>>(), others.keys().collect::<Vec<_>>());
+        for (name, text) in &all[0] {
+            assert_same_text(text, &others[name]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

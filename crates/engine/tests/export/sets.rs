@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use basekeep_engine::export::{ExportOptions, Format, SetOptions, SetReport, keep_set};
 use basekeep_engine::{EngineError, Interrupt, InterruptHandle, Observer, Silent};
-use basekeep_testkit::{SAMPLE_PROJECT, TestCluster};
+use basekeep_testkit::{SAMPLE_PROJECT, TestCluster, small_sample_project};
 
+use super::archive::{pg_restore, run_script};
+use super::sql::assert_same;
 use super::{fixture, psql};
 use crate::support::{Backup, assert_same_text, definitions};
 
@@ -100,4 +102,46 @@ async fn a_copy_that_cannot_be_written_or_is_interrupted_leaves_nothing() {
     assert_eq!(entries(&folder.path().join("plain/shop")), [] as [&str; 0]);
     assert!(keep(&backup, &wanted).await.unwrap().written.is_some());
     assert_eq!(entries(&folder.path().join("plain/shop")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_and_a_script_that_were_compressed_after_7_days_load_as_before() {
+    let cluster = TestCluster::shared(15);
+    let (source, backup) = fixture(&cluster, &small_sample_project()).await;
+    for format in [Format::Archive, Format::Sql] {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = SetOptions {
+            export: ExportOptions::new([format]),
+            compress_after: Some("7d".parse().unwrap()),
+            max: 9,
+            ..options(folder.path())
+        };
+        let report = keep(&backup, &wanted).await.unwrap();
+        assert_eq!(report.compressed, Vec::<String>::new(), "it is of today");
+        // The same copy, of a day when it would be older than that, and of one when it would not.
+        let days_ago = |days: i64| {
+            let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+            report.folder.with_file_name(format!("{}_0123abcd", time.strftime("%Y-%m-%d_%H-%M-%S")))
+        };
+        let (young, old) = (days_ago(6), days_ago(8));
+        std::fs::rename(&report.folder, &old).unwrap();
+        let again = keep(&backup, &wanted).await.unwrap();
+        let name = old.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!((again.compressed, again.failed), (vec![name], vec![]));
+        std::fs::rename(&again.folder, &young).unwrap();
+        assert_eq!(keep(&backup, &wanted).await.unwrap().compressed, Vec::<String>::new());
+        let target = cluster.create_database();
+        match format {
+            Format::Archive => {
+                let files = entries(&old.join("database"));
+                assert!(files.iter().filter(|name| name.ends_with(".dat.gz")).count() > 10, "{files:?}");
+                pg_restore(&target, &old.join("database"), "2");
+                assert_same(&source, &backup, &target).await;
+            }
+            _ => assert!(old.join("database.sql.gz").exists() && !old.join("database.sql").exists()),
+        }
+        let target = cluster.create_database();
+        run_script(&target, &old);
+        assert_same(&source, &backup, &target).await;
+    }
 }

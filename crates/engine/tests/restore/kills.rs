@@ -6,12 +6,12 @@ use basekeep_engine::Event;
 use basekeep_engine::listing::{self, Filter};
 use basekeep_engine::restore::{Mode, OnConflict, Rename, RestoreOptions, SAFETY_TAG};
 use basekeep_engine::selection::Selection;
-use basekeep_testkit::{TestCluster, TestDatabase, load_sql};
+use basekeep_testkit::{TestCluster, TestDatabase, load_sql, small_sample_project};
 
 use super::fast::{killed, until_alone};
 use super::names::{shop, sorted};
 use super::parts::{copy_of, differing, options, tables};
-use crate::support::{Backup, assert_same_text, into, restore};
+use crate::support::{Backup, assert_same_text, backed_up, into, programs, restore};
 
 /// Rows of its own, rows that are gone and rows that are otherwise.
 const IN_USE: &str = "INSERT INTO shop.customers (id, name, parent) VALUES (9001, 'own', 1); INSERT INTO shop.orders (id, customer) VALUES (9001, 9001);
@@ -164,5 +164,22 @@ async fn clear_that_is_killed_in_or_after_its_safety_backup_has_changed_nothing_
         assert_eq!(report.failed, [], "killed at {moment}");
         assert_eq!(target.contents().await, source.contents().await, "killed at {moment}");
         assert_eq!(what_was_kept(&backup, source.cluster()).await, before, "killed at {moment}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_killed_on_its_way_into_a_plain_server_is_not_taken_for_one_when_it_is_resumed() {
+    let source = TestCluster::shared(15).create_database();
+    source.load(&small_sample_project()).await;
+    let backup = backed_up(&source).await;
+    for step in ["rows", "grants"] {
+        let target = source.cluster().create_database();
+        let all = RestoreOptions { environment: Some(programs(15)), ..into(&target.options()) };
+        killed(&backup, &all, at(step, step == "rows")).await;
+        until_alone(&target).await;
+        let resume = RestoreOptions { mode: Mode::Resume, ..all };
+        assert_eq!(restore(&backup, &resume).await.unwrap().failed, [], "killed at {step}");
+        assert_eq!(differing(&source.contents().await, &target.contents().await), Vec::<String>::new());
+        assert_same_text(&sorted(&source.schema_dump()), &sorted(&target.schema_dump()));
     }
 }

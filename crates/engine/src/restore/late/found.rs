@@ -124,7 +124,7 @@ pub(in crate::restore) fn not_for_plain(manifest: &Manifest) -> Option<String> {
         .collect();
     (!told.is_empty()).then(|| {
         format!(
-            "the target is no Supabase project: {} stay in the snapshot (`basekeep cat` prints them)",
+            "the target is no Supabase project: {} stay in the snapshot (`basekeep export --format files` writes them)",
             told.join(", ")
         )
     })
