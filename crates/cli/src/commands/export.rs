@@ -174,6 +174,11 @@ pub(crate) async fn run(command: &Export, context: &Context) -> Result<Exit, Eng
             .hint("write to a folder with -o DIR"));
     }
     let options = ExportOptions { mask: command.mask.rules(context)?, ..options(command) };
+    // Before anything of the first one is on its way.
+    if to_stream && options.formats.len() > 1 {
+        return Err(EngineError::usage("standard output takes one file, and these are several forms")
+            .hint("choose one with --format, or write to a folder with -o DIR"));
+    }
     let repository = context.open_repository().await?;
     let find = listing::find(&repository, &command.snapshot, command.source.as_deref());
     let snapshot = context.interrupt.guard(find).await?;

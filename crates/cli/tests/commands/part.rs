@@ -149,7 +149,7 @@ async fn rows_are_chosen_cleared_renamed_masked_and_left_out_by_flags() {
     assert_eq!(one(&live, "SELECT count(*) FROM orders").await, "99");
 
     // A mask is seen by the condition.
-    sandbox.write("key", "secret");
+    sandbox.write("key", "a secret that nobody guesses");
     sandbox.write(
         "rules.toml",
         "secret_file = \"key\"\n[[rule]]\ncolumns = [\"public.customers.email\"]\nmethod = \"constant\"\nvalue = \"hidden\"\n",
