@@ -107,7 +107,7 @@ async fn a_table_comes_with_what_it_needs_and_the_plan_says_so_in_words_and_as_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_are_chosen_cleared_renamed_masked_and_left_out_by_flags() {
+async fn rows_are_chosen_cleared_renamed_and_left_out_by_flags() {
     let (_source, live, sandbox) = shop().await;
     run(&sandbox, "restore|--to|live|--yes|--no-check").expect(0);
     load_sql(&live, "UPDATE orders SET note = 'mine' WHERE id <= 5").await;
@@ -147,19 +147,6 @@ async fn rows_are_chosen_cleared_renamed_masked_and_left_out_by_flags() {
     assert!(ran.stdout.contains("1 row did not fit"), "{}", ran.stdout);
     assert!(sandbox.read("rejected/public.orders.csv").contains("orders_id_check"));
     assert_eq!(one(&live, "SELECT count(*) FROM orders").await, "99");
-
-    // A mask is seen by the condition.
-    sandbox.write("key", "a secret that nobody guesses");
-    sandbox.write(
-        "rules.toml",
-        "secret_file = \"key\"\n[[rule]]\ncolumns = [\"public.customers.email\"]\nmethod = \"constant\"\nvalue = \"hidden\"\n",
-    );
-    load_sql(&live, "TRUNCATE orders, customers CASCADE").await;
-    let masked = "restore|--to|live|--mode|merge|--mask|rules.toml|--yes|--where";
-    run(&sandbox, &format!("{masked}|public.customers: email LIKE 'person%'")).expect(0);
-    assert_eq!(one(&live, "SELECT count(*) FROM customers").await, "0");
-    run(&sandbox, &format!("{masked}|public.customers: email = 'hidden' AND id < 4")).expect(0);
-    assert_eq!(one(&live, "SELECT count(*) || min(email) FROM customers").await, "3hidden");
 }
 
 #[tokio::test(flavor = "multi_thread")]
