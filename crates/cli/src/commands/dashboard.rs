@@ -131,9 +131,11 @@ async fn serve(command: &Dashboard, context: &Context) -> Result<(), EngineError
         context.output.warning(&format!("the history was damaged; it is {} now", aside.display()), None);
     }
     let panel = EnginePanel::new(&context.global, Arc::new(history), Live::default(), Work::Here);
-    let web = dashboard(context, panel.clone(), command.listen, &folder)?;
+    web::check_address(command.listen.ip(), &settings(context)?.users)?;
     let listener = listen(command.listen).await?;
-    told(context, &listener);
+    let address = listener.local_addr().unwrap_or(command.listen);
+    let web = dashboard(context, panel.clone(), address, &folder)?;
+    context.output.note(&format!("the dashboard is at http://{address}"));
     let interrupt = context.interrupt.clone();
     web::serve(listener, web.router(), async move { interrupt.requested().await }).await?;
     panel.finish().await;
@@ -182,17 +184,10 @@ pub(crate) fn settings(context: &Context) -> Result<Settings, EngineError> {
 }
 
 /// Opens the port.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, EngineError> {
+async fn listen(address: SocketAddr) -> Result<TcpListener, EngineError> {
     TcpListener::bind(address).await.map_err(|error| {
         EngineError::failed(format!("cannot listen on {address}: {error}"))
             .hint("name another address with --listen, such as 127.0.0.1:8433")
             .caused_by(error)
     })
-}
-
-/// Says where it is.
-fn told(context: &Context, listener: &TcpListener) {
-    if let Ok(address) = listener.local_addr() {
-        context.output.note(&format!("the dashboard is at http://{address}"));
-    }
 }

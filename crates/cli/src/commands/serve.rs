@@ -45,7 +45,7 @@ pub(crate) struct Serve {
     /// Where the history of runs is kept
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Where metrics and the health check are served, or `off`
+    /// Where the dashboard, metrics and the health check are served, or `off`
     #[arg(long, value_name = "ADDRESS", default_value = ADDRESS, value_parser = listen)]
     listen: Listen,
     /// How the log is written
@@ -107,10 +107,18 @@ pub(crate) async fn run(command: &Serve, context: &Context) -> Result<Exit, Engi
     daemon.notices = Arc::new(ServiceManager::new(work.sources().len()));
     let listener = http::bind(command.listen).await?;
     let (handle, daemon) = daemon.start(context.interrupt.clone());
-    let served = listener.map(|listener| http::serve(listener, &handle, &work, &context.interrupt));
-    let reloads = tokio::spawn(reload(handle));
+    let site = match &listener {
+        Some(listener) => http::Site::new(context, &handle, listener, &folder)?.map(Arc::new),
+        None => None,
+    };
+    let serve = |listener| http::serve(listener, &handle, &work, site.as_deref(), &context.interrupt);
+    let served = listener.map(serve);
+    let reloads = tokio::spawn(reload(handle, site.clone()));
     daemon.await;
     reloads.abort();
+    if let Some(site) = site {
+        site.finish().await;
+    }
     if let Some(served) = served {
         let _ = served.await;
     }
@@ -118,11 +126,13 @@ pub(crate) async fn run(command: &Serve, context: &Context) -> Result<Exit, Engi
 }
 
 /// Reads the configuration again at each SIGHUP. How that went is in the log.
-async fn reload(handle: Handle) {
+async fn reload(handle: Handle, site: Option<Arc<http::Site>>) {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     while hangups.recv().await.is_some() {
-        if let Err(error) = handle.reload().await {
-            tracing::debug!(%error, "not reloaded");
+        match (handle.reload().await, &site) {
+            (Ok(()), Some(site)) => site.reload(),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::debug!(%error, "not reloaded"),
         }
     }
 }

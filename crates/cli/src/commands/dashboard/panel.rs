@@ -85,7 +85,8 @@ impl EnginePanel {
         work::context(&self.0.global, interrupt)
     }
 
-    fn reading(&self) -> Context {
+    /// The same, for what is only read.
+    pub(crate) fn reading(&self) -> Context {
         self.context(Interrupt::never())
     }
 

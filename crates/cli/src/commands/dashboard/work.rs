@@ -20,7 +20,6 @@ pub(crate) enum Work {
     /// This process, beside the dashboard.
     Here,
     /// The daemon of this process, on its schedules and under its leases.
-    #[allow(dead_code)]
     Daemon(Handle),
 }
 

@@ -27,6 +27,8 @@ const BACK: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) struct Overview {
     pub(super) listing: Listing,
     report: Report,
+    /// Runs that had ended when it was read.
+    ended: u64,
 }
 
 impl EnginePanel {
@@ -34,16 +36,18 @@ impl EnginePanel {
         let mut held = self.0.overview.lock().await;
         if let Some((since, overview)) = &*held
             && since.elapsed() < FRESH
+            && overview.ended == self.0.recorder.ended()
         {
             return Ok(overview.clone());
         }
+        let ended = self.0.recorder.ended();
         let context = self.reading();
         let config = context.config()?;
         let repository = self.repository().await?;
         let listing = listing::list(&repository, &Filter::default()).await?;
         let options = Options::of(config, &[], Timestamp::now(), TimeZone::system());
         let report = monitor::monitor(&repository, &options).await?;
-        let overview = Arc::new(Overview { listing, report });
+        let overview = Arc::new(Overview { listing, report, ended });
         *held = Some((Instant::now(), overview.clone()));
         Ok(overview)
     }

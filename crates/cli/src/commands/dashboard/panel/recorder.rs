@@ -1,6 +1,7 @@
 //! What runs told, for their pages: the history keeps how a run ended, this keeps its steps, for the latest runs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basekeep_server::live::{Live, LiveEvent};
@@ -25,12 +26,12 @@ pub(super) struct Kept {
 
 /// Cloning is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct Recorder(Arc<Mutex<BTreeMap<i64, Kept>>>);
+pub(super) struct Recorder(Arc<Mutex<BTreeMap<i64, Kept>>>, Arc<AtomicU64>);
 
 impl Recorder {
     /// Listens from now on, as long as somebody has the registry.
     pub(super) fn begin(live: &Live) -> Self {
-        let recorder = Self(Arc::default());
+        let recorder = Self(Arc::default(), Arc::default());
         let (kept, mut events) = (recorder.clone(), live.events());
         tokio::spawn(async move {
             loop {
@@ -48,7 +49,15 @@ impl Recorder {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many runs have ended: what was read before one did may not be true any more.
+    pub(super) fn ended(&self) -> u64 {
+        self.1.load(Relaxed)
+    }
+
     fn note(&self, event: &LiveEvent) {
+        if matches!(event, LiveEvent::Finished { .. }) {
+            self.1.fetch_add(1, Relaxed);
+        }
         let Some((id, event)) = told(event) else { return };
         self.change(id, |kept| {
             if kept.events.len() == EVENTS {

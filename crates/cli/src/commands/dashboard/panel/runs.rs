@@ -176,13 +176,15 @@ impl EnginePanel {
         };
         let _one_by_one = self.0.starting.lock().await;
         let job = Job::of(kind, &request.source);
+        // The daemon knows the newest snapshot alone, and no source without a profile.
+        let is_its = context.config()?.is_some_and(|config| config.profile_of(&request.source).is_some());
+        if let (Work::Daemon(handle), None, true) = (&self.0.work, &request.snapshot, is_its) {
+            return self.handed_over(handle, job, who).await;
+        }
         if let Some(run) =
             self.0.live.running().into_iter().find(|run| run.job.source.as_deref() == Some(&request.source))
         {
             return Err(PanelError::Refused(format!("{} is going on already (run {})", run.job, run.id)));
-        }
-        if let (Work::Daemon(handle), None) = (&self.0.work, &request.snapshot) {
-            return self.handed_over(handle, job, who).await;
         }
         let global = self.0.global.clone();
         let request = request.clone();
