@@ -52,9 +52,12 @@ pub trait Held: Send + Sync {
     async fn release(self: Box<Self>, done: Option<(&Job, Timestamp)>) -> Result<(), EngineError>;
 }
 
-/// What else wants to know that a run ended: alerts, reports.
+/// What else wants to know of runs: alerts, reports.
 #[async_trait]
 pub trait AfterRun: Send + Sync {
+    /// A run begins.
+    async fn started(&self, _run: &crate::history::NewRun) {}
+
     /// A run ended; it is in the history already. It must not take longer than a few seconds.
     async fn ended(&self, run: &crate::history::Run);
 }

@@ -3,6 +3,7 @@
 mod http;
 mod jobs;
 mod notices;
+mod telling;
 mod work;
 
 use std::net::SocketAddr;
@@ -103,6 +104,7 @@ pub(crate) async fn run(command: &Serve, context: &Context) -> Result<Exit, Engi
     if let Some(jobs) = command.jobs {
         daemon.limit = usize::from(jobs);
     }
+    daemon.after.push(Arc::new(telling::Telling(work.clone())));
     daemon.busy = SignedDuration::try_from(command.lease / 6).unwrap_or(daemon.busy);
     daemon.notices = Arc::new(ServiceManager::new(work.sources().len()));
     let listener = http::bind(command.listen).await?;

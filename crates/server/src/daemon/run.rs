@@ -102,6 +102,9 @@ impl Runner {
         });
         let observer = self.live.begin(id, job, trigger, due, started);
         tracing::info!("begins");
+        for after in &self.after {
+            after.started(&new).await;
+        }
         let mut result = work(observer).await;
         let outcome = result.outcome;
         if let Some(run) = self.live.run(id) {
