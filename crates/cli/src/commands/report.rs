@@ -1,6 +1,6 @@
 //! `basekeep report`: a summary of a snapshot, or of some days.
 
-mod digest;
+pub(super) mod digest;
 mod text;
 
 use basekeep_engine::{EngineError, listing, report};

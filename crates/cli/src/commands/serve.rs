@@ -1,5 +1,6 @@
 //! `basekeep serve`: everything on its schedule.
 
+mod digest;
 mod http;
 mod jobs;
 mod notices;
@@ -116,7 +117,12 @@ pub(crate) async fn run(command: &Serve, context: &Context) -> Result<Exit, Engi
     let serve = |listener| http::serve(listener, &handle, &work, site.as_deref(), &context.interrupt);
     let served = listener.map(serve);
     let reloads = tokio::spawn(reload(handle, site.clone()));
-    daemon.await;
+    let mut daemon = std::pin::pin!(daemon);
+    tokio::select! {
+        _ = &mut daemon => {}
+        // It ends when the stop is asked for; the daemon has its work to end then.
+        () = digest::run(work.clone(), context.interrupt.clone()) => { daemon.await; }
+    }
     reloads.abort();
     if let Some(site) = site {
         site.finish().await;

@@ -147,3 +147,21 @@ async fn a_digest_adds_up_runs_and_goes_to_the_channels_that_want_it() {
     let body = receiver.join().unwrap();
     assert!(body.contains("basekeep: 7 days, 1 snapshots") && body.contains("| shop | 1 | 1 |"), "{body}");
 }
+
+#[tokio::test]
+async fn serve_sends_a_digest_on_its_schedule() {
+    let (_database, sandbox) = shop().await;
+    let (address, receiver) = receiver();
+    let more = format!(
+        "profile = \"development\"\n[alerts]\ndigest = \"*/2 * * * * *\"\n\
+         notify = [{{ webhook = \"http://{address}/\", topics = [\"digest\"] }}]\n"
+    );
+    sandbox.write("basekeep.toml", &(sandbox.read("basekeep.toml") + &more));
+    let mut serve =
+        sandbox.command(["serve", "--listen", "off"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let body = receiver.join().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(serve.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    serve.wait().unwrap();
+    assert!(body.contains("| shop | 0 |"), "{body}");
+}

@@ -28,13 +28,15 @@ pub(super) async fn run(command: &Report, context: &Context) -> Result<Exit, Eng
         (_, true) => context.output.data(&digest.markdown())?,
         _ => context.output.data(&digest.text())?,
     }
-    if command.notify {
-        return send(&digest, context).await;
+    // A channel that does not take it makes the exit code 3.
+    match command.notify && !send(&digest, context).await? {
+        true => Ok(Exit::Incomplete),
+        false => Ok(Exit::Done),
     }
-    Ok(Exit::Done)
 }
 
-async fn gather(
+/// What happened from `from` to `to`.
+pub(in crate::commands) async fn gather(
     repository: &Repository,
     context: &Context,
     from: Timestamp,
@@ -69,14 +71,13 @@ fn known(runs: &[Run]) -> Known {
     known
 }
 
-/// Sends it to the channels that want digests. One that does not take it makes the exit code 3.
-async fn send(digest: &Digest, context: &Context) -> Result<Exit, EngineError> {
+/// Sends it to the channels that want digests; gives whether all of them took it.
+pub(in crate::commands) async fn send(digest: &Digest, context: &Context) -> Result<bool, EngineError> {
     let Some(config) = context.config()?.filter(|config| !config.alerts.notify.is_empty()) else {
         return Err(EngineError::usage("there is nobody to send the digest to")
             .hint("add notify = [{ email = \"ops@example.com\" }] to [alerts] (docs/ALERTS.md)"));
     };
-    let sent = context.send(config, message(digest)).await;
-    Ok(if sent { Exit::Done } else { Exit::Incomplete })
+    Ok(context.send(config, message(digest)).await)
 }
 
 fn message(digest: &Digest) -> Message {
