@@ -16,9 +16,8 @@ use crate::output::{JSON_VERSION, units, with_causes};
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Channels stand in `notify` of [alerts] in basekeep.toml: webhook, slack, discord, teams, email, ping and command \
-                             (docs/ALERTS.md). `basekeep backup` and `basekeep drill` tell them how they ended, `basekeep monitor \
-                             --notify` what it finds, and `basekeep serve` both. An alert is told when it begins, when it ends, and \
-                             once a day while it goes on."
+(docs/ALERTS.md). `basekeep backup`, `basekeep drill` and `basekeep serve` tell them how runs end, and `basekeep monitor --notify` what it \
+finds. An alert is told when it begins, when it ends, and once a day while it goes on."
 )]
 pub(crate) struct Alert {
     #[command(subcommand)]
