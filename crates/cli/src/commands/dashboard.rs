@@ -134,7 +134,8 @@ async fn serve(command: &Dashboard, context: &Context) -> Result<(), EngineError
     web::check_address(command.listen.ip(), &settings(context)?.users)?;
     let listener = listen(command.listen).await?;
     let address = listener.local_addr().unwrap_or(command.listen);
-    let web = dashboard(context, panel.clone(), address, &folder)?;
+    let output = context.output.clone();
+    let web = dashboard(context, panel.clone(), address, &folder, move |line| output.line(line))?;
     context.output.note(&format!("the dashboard is at http://{address}"));
     let interrupt = context.interrupt.clone();
     web::serve(listener, web.router(), async move { interrupt.requested().await }).await?;
@@ -142,18 +143,18 @@ async fn serve(command: &Dashboard, context: &Context) -> Result<(), EngineError
     Ok(())
 }
 
-/// The dashboard over `panel`, with the users of the configuration.
+/// The dashboard over `panel`, with the users of the configuration. `tell` gets the line with the address of the first login.
 pub(crate) fn dashboard(
     context: &Context,
     panel: EnginePanel,
     listen: SocketAddr,
     state: &Path,
+    tell: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Web, EngineError> {
     let settings = settings(context)?;
     web::check_address(listen.ip(), &settings.users)?;
-    let output = context.output.clone();
     Web::new(Arc::new(panel), settings, state.join(AUDIT), move |token| {
-        output.line(&format!("to log in once: http://{listen}/login#token={token}"));
+        tell(&format!("to log in once: http://{listen}/login#token={token}"));
     })
 }
 

@@ -53,7 +53,8 @@ impl Site {
         }
         let doing = Doing::Daemon(handle.clone());
         let panel = EnginePanel::new(&context.global, handle.history().clone(), handle.live().clone(), doing);
-        let web = dashboard::dashboard(context, panel.clone(), address, state)?;
+        let web =
+            dashboard::dashboard(context, panel.clone(), address, state, |line| tracing::info!("{line}"))?;
         tracing::info!("the dashboard is at http://{address}");
         Ok(Some(Self { web, panel }))
     }
